@@ -1,0 +1,8 @@
+//! The Jobwire server. Data goes one way: `api`, `web` and `cli` at the edge → `engine` → `store` → `model`.
+//!
+//! Read `engine.rs` for what can be done, `engine/transition.rs` for what an event means, `store.rs` for what a store
+//! promises. ARCHITECTURE.md has the map, the layers and the invariants.
+
+pub mod engine;
+pub mod model;
+pub mod store;

@@ -22,26 +22,19 @@ const FILES: [&str; 9] = [
 
 fn main() -> Result<()> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let out = std::env::args_os()
-        .nth(1)
-        .map_or_else(|| root.join("src/gen"), PathBuf::from);
+    let out = std::env::args_os().nth(1).map_or_else(|| root.join("src/gen"), PathBuf::from);
     fs::create_dir_all(&out)?;
     let files = FILES.map(|name| format!("jobwire/v1/{name}"));
     let mut compiler = protox::Compiler::new([&root])?;
     compiler.include_source_info(true).include_imports(true);
-    compiler
-        .open_files(&files)
-        .context("proto/jobwire/v1 does not compile")?;
+    compiler.open_files(&files).context("proto/jobwire/v1 does not compile")?;
     let mut set = compiler.file_descriptor_set();
 
     let mut bare = set.clone();
     for file in &mut bare.file {
         file.source_code_info = None;
     }
-    fs::write(
-        out.join("descriptor.bin"),
-        prost_encode(&bare),
-    )?;
+    fs::write(out.join("descriptor.bin"), prost_encode(&bare))?;
 
     patch_task(&mut set);
     tonic_prost_build::configure()

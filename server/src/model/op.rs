@@ -1,0 +1,254 @@
+//! What the engine asks of a store, and what it answers. A known job changes state only through these.
+use bytes::Bytes;
+
+use super::{
+    ids::{JobId, QueueName, TypeName},
+    job::{Attempt, Body, CancelRequest, Failure, Meta, Outcome, Payload, Progress, Start},
+    state::{Move, State, StateSet},
+};
+
+/// A job to record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    pub id: JobId,
+    pub kind: TypeName,
+    pub queue: QueueName,
+    pub priority: i8,
+    pub start: Start,
+    /// Wall clock; 0 = never. `ttl` has been added to the start by the engine.
+    pub expire_ms: i64,
+    pub create_ms: i64,
+    /// Hash of what the job is, so that a repeat can be told from a conflict.
+    pub content: u64,
+    /// [`Body::encode`]d.
+    pub body: Bytes,
+}
+
+/// What became of one [`NewJob`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    Created {
+        state: State,
+        ready_ms: i64,
+    },
+    /// The id was there before: nothing changed. `same` tells whether the content was, too.
+    Exists {
+        state: State,
+        ready_ms: i64,
+        same: bool,
+    },
+}
+
+/// A request for jobs of one queue.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub queue: QueueName,
+    /// One random secret per wanted job; as many jobs are taken at most.
+    pub secrets: Vec<u64>,
+    /// How many of them come from the lowest waiting priority, so that nothing starves.
+    pub from_bottom: usize,
+    /// Bodies together at most; the first job always fits.
+    pub bytes: usize,
+    /// Life of the new leases.
+    pub lease_ms: i64,
+    /// Whether the leases count as started when issued (unary workers).
+    pub started: bool,
+}
+
+/// A job handed out.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// After the claim: RUNNING, `delivery` counted.
+    pub meta: Meta,
+    pub secret: u64,
+    /// `None` when the stored body is damaged: the job must be ended, never run with wrong bytes.
+    pub body: Option<Body>,
+    pub checkpoint: Option<Payload>,
+    pub last_failure: Option<Failure>,
+}
+
+/// The answer to a [`Claim`].
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    pub jobs: Vec<Leased>,
+    /// The queue may have more that could be claimed now. False proves that the next push will raise a wake.
+    pub more: bool,
+}
+
+/// Kinds of things that become due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DueKind {
+    /// SCHEDULED or RETRYING, and the time has come.
+    Start,
+    /// RUNNING, and the lease has run out.
+    Lease,
+    /// RUNNING, asked to stop, and the grace is over.
+    Cancel,
+    /// Waiting, and expired.
+    Expire,
+    /// Ended, and kept for long enough; or more are kept than should be.
+    Trim,
+}
+
+/// The condition under which an act may happen; checked in the same step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The secret is that of the job's latest lease, no outcome was applied under it, and the job is not terminal.
+    Token(u64),
+    /// The job's entry of this kind is at or before the store's now.
+    Due(DueKind),
+    In(StateSet),
+    /// The record has not changed since it was read.
+    Version(u32),
+}
+
+/// A change of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// The lease ends so long from now, never earlier than it did. Takes a lapsed lease back: READY → RUNNING again,
+    /// the crash taken off.
+    Extend { lease_ms: i64, started: bool, progress: Option<Progress>, checkpoint: Option<Payload> },
+    /// Ends the job. Settles the lease.
+    Finish { to: State, outcome: Outcome, retain_ms: i64, effects: Vec<Effect> },
+    /// Waits for `delay_ms`, as SCHEDULED (snoozed) or RETRYING (failed; `counts` raises `failures`). Settles the lease.
+    Later {
+        to: State,
+        delay_ms: i64,
+        counts: bool,
+        outcome: Option<Outcome>,
+        checkpoint: Option<Payload>,
+        effects: Vec<Effect>,
+    },
+    /// READY: promoted, given back (`front`: before all of its priority), or its lease ran out (`crashed` raises
+    /// `crashes`). Settles the lease only under a `Token` guard.
+    Ready { front: bool, crashed: bool, attempt: Option<Attempt>, checkpoint: Option<Payload> },
+    /// RetryJobs: runs again after `delay_ms`, in `queue` if given; counters start from `failures` and 0 crashes.
+    Requeue { failures: u32, delay_ms: i64, queue: Option<QueueName>, body: Option<Bytes>, keep: Option<Attempt> },
+    /// Asks a running job to stop; any server finishes it after the grace. `None` = as long as it takes.
+    RequestCancel { reason: String, grace_ms: Option<i64> },
+    /// UpdateJobs. What is `None` stays.
+    Patch {
+        queue: Option<QueueName>,
+        priority: Option<i8>,
+        start: Option<Start>,
+        body: Option<Bytes>,
+        content: Option<u64>,
+    },
+    /// Forgets the job and all that belongs to it.
+    Delete,
+}
+
+impl Act {
+    /// The column of the state table.
+    pub fn kind(&self) -> Move {
+        match self {
+            Self::Extend { .. } => Move::Extend,
+            Self::Finish { to, .. } => Move::Finish(*to),
+            Self::Later { to, .. } => Move::Later(*to),
+            Self::Ready { .. } => Move::Ready,
+            Self::Requeue { .. } => Move::Requeue,
+            Self::RequestCancel { .. } => Move::RequestCancel,
+            Self::Patch { .. } => Move::Patch,
+            Self::Delete => Move::Delete,
+        }
+    }
+}
+
+/// Something that happens elsewhere because of a change, recorded in the same step and done exactly once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Record this job; nothing if its id is there.
+    Put(NewJob),
+}
+
+/// One guarded change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Op {
+    pub id: JobId,
+    pub guard: Guard,
+    pub act: Act,
+}
+
+/// What the caller of an applied [`Op`] must know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Where the job is now; where it was, when it was deleted.
+    pub state: State,
+    /// Set while a running job has been asked to stop.
+    pub cancel: Option<CancelRequest>,
+}
+
+/// What became of one [`Op`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    Done(Facts),
+    /// The lease named by `Token` is the latest and was settled before: nothing to do, all is well.
+    Already(State),
+    /// `Token`: another lease was issued since. `Due`: not due (any more). `Version`: changed since.
+    Stale,
+    /// The move does not start from this state, or `In` does not contain it.
+    Conflict(State),
+    /// Not done: the job has been asked to stop, and this act (Later, Ready) would run it again.
+    CancelRequested(CancelRequest),
+    NotFound,
+}
+
+/// Something due.
+#[derive(Clone, Debug)]
+pub enum Due {
+    Job {
+        kind: DueKind,
+        meta: Meta,
+    },
+    /// A pause of this queue has ended by itself.
+    QueueOpens(QueueName),
+}
+
+/// The answer to `due`.
+#[derive(Clone, Debug, Default)]
+pub struct DueList {
+    pub entries: Vec<Due>,
+    /// Milliseconds until the next entry that is not in this list; 0 = there are more now; `None` = nothing waits.
+    pub next_in_ms: Option<i64>,
+}
+
+/// A push from the store. Lossy: whoever falls behind is told to look again.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wake {
+    /// The queue was empty, or closed, and is not any more.
+    Ready(QueueName),
+    /// Something is due earlier than any `due` answer has said.
+    Timer,
+    /// These running jobs have been asked to stop.
+    Cancel(Vec<JobId>),
+    /// A queue was paused or resumed.
+    Queue(QueueName),
+    /// Messages were lost: assume anything.
+    Reset,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    pub queue: QueueName,
+    pub state: State,
+    /// Go on after this place; `None` = from the start.
+    pub after: Option<Place>,
+    pub limit: usize,
+}
+
+/// A place in a list of one queue and state: READY by priority and arrival, SCHEDULED and RETRYING by due time,
+/// RUNNING by start, terminal ones newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    pub priority: i8,
+    pub order: i64,
+    pub id: JobId,
+}
+
+impl Meta {
+    /// Its place in the list of its queue and state.
+    pub fn place(&self) -> Place {
+        Place { priority: self.priority, order: self.order, id: self.id }
+    }
+}

@@ -1,0 +1,149 @@
+//! The seam below the engine: few verbs, batch first. Stores are mechanics (atomic, guarded moves); what a move means is
+//! decided above, in the engine's pure files.
+//!
+//! **A known job changes state only through [`Store::put`], [`Store::claim`] and [`Store::apply`]**, each atomic per call
+//! and idempotent when repeated. All ids of one call belong to one shard; the caller groups them.
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use crate::model::{
+    ids::{JobId, QueueName, Shard},
+    job::{LogLine, Meta, Parts, Record},
+    op::{Claim, Claimed, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
+    queue::{QueueChange, QueueFacts},
+};
+
+pub mod conformance;
+pub mod embedded;
+pub mod memory;
+
+/// Why a store could not do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The outcome of a write is unknown: repeat it.
+    #[error("the store is not reachable: {0}")]
+    Unavailable(String),
+    /// Nothing was stored: no room for new jobs. Claims and outcomes still work.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// The store is shutting down; nothing was stored.
+    #[error("the store is closed")]
+    Closed,
+    /// Refused at the start: the data cannot be trusted. Names the file and the place.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Refused at the start: someone else has it open, the format is newer, and so on.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What an acknowledged change survives. Named in GetServerInfo, a metric and the start log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    Memory,
+    EmbeddedFast,
+    EmbeddedFsync,
+}
+
+impl Durability {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::EmbeddedFast => "embedded-fast",
+            Self::EmbeddedFsync => "embedded-fsync",
+        }
+    }
+}
+
+/// What a store says of itself.
+#[derive(Clone, Debug)]
+pub struct StoreInfo {
+    /// "memory", "embedded" or "redis".
+    pub kind: &'static str,
+    pub durability: Durability,
+    /// Bytes on disk; 0 for the memory store.
+    pub bytes: u64,
+    /// New jobs are refused for want of room.
+    pub full: bool,
+}
+
+/// A small versioned record: directives, later schedules, workflows, keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doc {
+    /// From 1; changes with every write.
+    pub version: u64,
+    pub value: Bytes,
+}
+
+/// What became of a conditional write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cas {
+    Done {
+        version: u64,
+    },
+    /// Nothing was written: this is what is there.
+    Conflict(Option<Doc>),
+}
+
+/// Checks between what counters say and what an enumeration finds; empty = agree.
+pub type Disagreements = Vec<String>;
+
+pub type SharedStore = Arc<dyn Store>;
+
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Records jobs: READY, or SCHEDULED when the start lies ahead. Durable on return. One answer per job, in order. A job
+    /// whose id is there changes nothing. Errors: `Full` (whole call), `Unavailable`. Cost: O(jobs).
+    async fn put(&self, shard: Shard, jobs: Vec<NewJob>) -> Result<Vec<Put>, StoreError>;
+
+    /// Leases READY jobs of one queue: highest priority first, then arrival, but for `from_bottom`. Skips expired ones.
+    /// Nothing from a paused queue. Visible on return, durable soon after: a lost claim means a second run.
+    /// Cost: O(jobs), whatever the depth.
+    async fn claim(&self, shard: Shard, claim: Claim) -> Result<Claimed, StoreError>;
+
+    /// Applies guarded changes, each on its own. One verdict per op, in order. Durable on return, but for calls that hold
+    /// nothing but Extend. Cost: O(ops · log n).
+    async fn apply(&self, shard: Shard, ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError>;
+
+    /// Writes (`Some`) or deletes (`None`) a document if its version is `expect` (0 = absent). Durable on return.
+    async fn doc(&self, shard: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError>;
+
+    /// Documents whose key starts with `prefix`, by key.
+    async fn docs(&self, shard: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError>;
+
+    /// What is due now, at most `limit` entries: leases and cancels first, then starts, expiries, trims. Changes nothing.
+    async fn due(&self, shard: Shard, limit: usize) -> Result<DueList, StoreError>;
+
+    /// Records by id, in order; `None` = not there. May show a change up to one commit before it is durable.
+    async fn get(&self, ids: &[JobId], parts: Parts) -> Result<Vec<Option<Record>>, StoreError>;
+
+    /// One page of one list. Cost: O(page · log n).
+    async fn list(&self, query: ListQuery) -> Result<Vec<Meta>, StoreError>;
+
+    /// Queues by name: those named, or all. Unknown names are left out.
+    async fn queues(&self, names: Option<&[QueueName]>) -> Result<Vec<QueueFacts>, StoreError>;
+
+    /// Changes a queue, making it if need be; returns once every claim obeys. Durable on return.
+    async fn set_queue(&self, name: QueueName, change: QueueChange) -> Result<QueueFacts, StoreError>;
+
+    /// Appends lines to a job's log, numbering them from the last; keeps the newest `keep`. Lost if the job is gone. Not
+    /// waited for.
+    async fn log(&self, id: JobId, lines: Vec<LogLine>, keep: usize) -> Result<(), StoreError>;
+
+    /// Lines after `after` (0 = from the start) of at least `min_level`, at most `limit`.
+    async fn read_log(&self, id: JobId, after: u64, min_level: u8, limit: usize) -> Result<Vec<LogLine>, StoreError>;
+
+    async fn info(&self) -> Result<StoreInfo, StoreError>;
+
+    /// Holds counters and indexes against an enumeration of the records.
+    async fn recount(&self) -> Result<Disagreements, StoreError>;
+
+    /// Pushes from now on. A receiver that lags has lost messages: treat that as [`Wake::Reset`].
+    fn watch(&self) -> broadcast::Receiver<Wake>;
+
+    /// Finishes what was accepted, makes it durable and lets go of the data. Later calls get `Closed`.
+    async fn close(&self);
+}
