@@ -63,7 +63,7 @@ pub(crate) trait RecordLog: Send {
     fn tidy(&mut self) -> Result<(), CommitError>;
 
     /// A way to read side records from other threads. Sees every commit that has returned.
-    fn reader(&self) -> Arc<dyn SideReader>;
+    fn reader(&self) -> Arc<dyn SideSource>;
 
     /// Holds the tables against each other and against the number of jobs there should be; empty = agree. Reads
     /// everything: seconds with millions of jobs.
@@ -83,21 +83,14 @@ pub(crate) enum ReadError {
     Failed(String),
 }
 
-/// Reads what is not kept in memory. Blocks; called from threads that may.
-pub(crate) trait SideReader: Send + Sync {
-    /// One record of each job, in order; for tables that have one record per job.
-    fn read(&self, wanted: &[(Table, u64)]) -> Vec<Result<Option<Bytes>, ReadError>>;
+/// Names a side record: table, row, sub.
+pub(crate) type SideKey = (Table, u64, u64);
 
-    /// Records `from..=to` of a job's attempts or log lines, ascending. Damaged ones are left out and named.
-    fn range(&self, table: Table, row: u64, from: u64, to: u64) -> Result<RangeRead, ReadError>;
+/// Reads what is not kept in memory. Blocks; called from threads that may.
+pub(crate) trait SideSource: Send + Sync {
+    /// One answer per key, in order; `None` = there is no such record.
+    fn read(&self, keys: &[SideKey]) -> Vec<Result<Option<Bytes>, ReadError>>;
 
     /// Bytes on disk.
     fn bytes(&self) -> u64;
-}
-
-/// The answer to [`SideReader::range`].
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RangeRead {
-    pub records: Vec<(u64, Bytes)>,
-    pub damaged: Vec<String>,
 }

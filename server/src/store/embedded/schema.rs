@@ -54,24 +54,13 @@ macro_rules! many {
             set: concat!("INSERT OR REPLACE INTO ", $name, " VALUES(?1, ?2, ?3)"),
             remove: concat!("DELETE FROM ", $name, " WHERE row = ?1 AND sub = ?2"),
             forget: concat!("DELETE FROM ", $name, " WHERE row = ?1"),
-            get: concat!(
-                "SELECT sub, value FROM ",
-                $name,
-                " WHERE row = ?1 AND sub BETWEEN ?2 AND ?3 ORDER BY sub"
-            ),
+            get: concat!("SELECT value FROM ", $name, " WHERE row = ?1 AND sub = ?2"),
         }
     };
 }
 
-pub(crate) const TABLES: [Table; 7] = [
-    Table::Meta,
-    Table::Body,
-    Table::Outcome,
-    Table::Attempt,
-    Table::Progress,
-    Table::Checkpoint,
-    Table::Log,
-];
+pub(crate) const TABLES: [Table; 7] =
+    [Table::Meta, Table::Body, Table::Outcome, Table::Attempt, Table::Progress, Table::Checkpoint, Table::Log];
 
 /// In the order of `Table`.
 const SQL: [Sql; 7] = [

@@ -4,12 +4,12 @@ use std::{
     sync::Arc,
 };
 
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, config::DbConfig, params};
 
 use super::{
     changes::{Changes, JobChange},
     mark::{self, Mark},
-    record_log::{CommitError, Found, Loaded, RecordLog, Safety, SideReader},
+    record_log::{CommitError, Found, Loaded, RecordLog, Safety, SideSource},
     schema::{self, has_subs, row_hash, seal_job, seal_named, sql},
     sqlite_read::Reader,
 };
@@ -23,7 +23,7 @@ pub(crate) const FILE: &str = "jobwire.db";
 /// Bytes of a page. Larger ones cost more per small commit, smaller ones more per large group.
 const PAGE_BYTES: u32 = 8192;
 /// Pages of write-ahead log after which they are moved into the database: 8 MiB, which takes about 5 ms. A larger log is
-REMOVE
+/// replayed for longer after a kill, a smaller one moves hot pages more often.
 const TIDY_PAGES: i64 = 1024;
 /// Page cache of the writing connection, KiB.
 const CACHE_KIB: i32 = 16 * 1024;
@@ -109,9 +109,11 @@ impl SqliteLog {
                 None => self.conn.prepare_cached("DELETE FROM named WHERE name = ?1")?.execute(params![name])?,
             };
         }
-        self.conn
-            .prepare_cached("UPDATE seal SET seq = ?1, jobs = ?2, sum = ?3 WHERE id = 1")?
-            .execute(params![seal.seq as i64, seal.jobs as i64, seal.sum as i64])?;
+        self.conn.prepare_cached("UPDATE seal SET seq = ?1, jobs = ?2, sum = ?3 WHERE id = 1")?.execute(params![
+            seal.seq as i64,
+            seal.jobs as i64,
+            seal.sum as i64
+        ])?;
         Ok((seal, top_row))
     }
 
@@ -260,7 +262,7 @@ impl RecordLog for SqliteLog {
         Ok(())
     }
 
-    fn reader(&self) -> Arc<dyn SideReader> {
+    fn reader(&self) -> Arc<dyn SideSource> {
         self.reader.clone()
     }
 
@@ -273,6 +275,7 @@ impl RecordLog for SqliteLog {
         self.reader.close();
         let trouble = |error: rusqlite::Error| CommitError::Fatal(format!("{}: {error}", self.path.display()));
         self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(trouble)?;
+        self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(trouble)?;
         self.conn.close().map_err(|(_, error)| CommitError::Fatal(format!("{}: {error}", self.path.display())))
     }
 }
@@ -297,9 +300,7 @@ impl SqliteLog {
             }
             Ok(Ok(()))
         };
-        run().unwrap_or_else(|error| {
-            Err(unreadable(&self.path, &format!("table {table}, after {read} rows"), error))
-        })
+        run().unwrap_or_else(|error| Err(unreadable(&self.path, &format!("table {table}, after {read} rows"), error)))
     }
 }
 
@@ -308,8 +309,7 @@ fn prepare(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let refused = |error: rusqlite::Error| unreadable(path, "header", error);
     let number = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(refused);
     let (application, format) = (number("application_id")?, number("user_version")?);
-    let tables: i64 =
-        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refused)?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refused)?;
     let is_new = tables == 0 && application == 0;
     if !is_new && application != schema::APPLICATION {
         return Err(StoreError::Refused(format!("{} is not a Jobwire database", path.display())));
@@ -331,6 +331,8 @@ fn prepare(conn: &Connection, path: &Path) -> Result<(), StoreError> {
             path.display()
         )));
     }
+    // A connection that is dropped after a failed sync must not write what it believes to have.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
     conn.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
          PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 268435456; PRAGMA cache_size = -{CACHE_KIB};
@@ -358,7 +360,11 @@ fn write_run(conn: &Connection, scratch: &mut Vec<u8>, table: Table, run: &[JobC
                 seal_job(scratch, table, change.row, change.sub, value);
                 let (row, sub) = (change.row as i64, change.sub as i64);
                 let value = scratch.as_slice();
-                if subs { set.execute(params![row, sub, value])? } else { set.execute(params![row, value])? };
+                if subs {
+                    set.execute(params![row, sub, value])?
+                } else {
+                    set.execute(params![row, value])?
+                };
             }
         }
     }
@@ -366,7 +372,11 @@ fn write_run(conn: &Connection, scratch: &mut Vec<u8>, table: Table, run: &[JobC
         let mut remove = conn.prepare_cached(sql(table).remove)?;
         for change in run.iter().filter(|change| change.value.is_none()) {
             let (row, sub) = (change.row as i64, change.sub as i64);
-            if subs { remove.execute(params![row, sub])? } else { remove.execute(params![row])? };
+            if subs {
+                remove.execute(params![row, sub])?
+            } else {
+                remove.execute(params![row])?
+            };
         }
     }
     Ok(())

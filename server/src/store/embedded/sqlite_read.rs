@@ -6,10 +6,9 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::{
-    record_log::{RangeRead, ReadError, SideReader},
-    schema::{open_job, sql},
+    record_log::{ReadError, SideKey, SideSource},
+    schema::{has_subs, open_job, sql},
 };
-use crate::store::memory::write::Table;
 
 /// Connections kept for the next reader; each has up to 2 MiB of page cache.
 const IDLE: usize = 4;
@@ -54,57 +53,45 @@ impl Reader {
         Ok(answer)
     }
 
-    fn damaged(&self, table: Table, row: u64) -> String {
-        format!("{}, table {}, row {row}: the checksum does not match", self.path.display(), sql(table).name)
-    }
-
-    fn one(&self, conn: &Connection, table: Table, row: u64) -> rusqlite::Result<Result<Option<Bytes>, ReadError>> {
+    fn one(&self, conn: &Connection, key: SideKey) -> rusqlite::Result<Result<Option<Bytes>, ReadError>> {
+        let (table, row, sub) = key;
         let mut statement = conn.prepare_cached(sql(table).get)?;
-        let stored = statement
-            .query_row(params![row as i64], |found| {
-                let stored = found.get_ref(0)?.as_blob()?;
-                Ok(open_job(stored, table, row, 0).map(Bytes::copy_from_slice))
-            })
-            .optional()?;
-        Ok(match stored {
+        let value = |found: &rusqlite::Row<'_>| {
+            let stored = found.get_ref(0)?.as_blob()?;
+            Ok(open_job(stored, table, row, sub).map(Bytes::copy_from_slice))
+        };
+        let stored = if has_subs(table) {
+            statement.query_row(params![row as i64, sub as i64], value)
+        } else {
+            statement.query_row(params![row as i64], value)
+        };
+        Ok(match stored.optional()? {
             None => Ok(None),
             Some(Some(value)) => Ok(Some(value)),
-            Some(None) => Err(ReadError::Damaged(self.damaged(table, row))),
+            Some(None) => Err(ReadError::Damaged(format!(
+                "{}, table {}, row {row}: the checksum does not match",
+                self.path.display(),
+                sql(table).name
+            ))),
         })
     }
 }
 
-impl SideReader for Reader {
-    fn read(&self, wanted: &[(Table, u64)]) -> Vec<Result<Option<Bytes>, ReadError>> {
+impl SideSource for Reader {
+    fn read(&self, keys: &[SideKey]) -> Vec<Result<Option<Bytes>, ReadError>> {
         let whole = self.with(|conn| {
             // One transaction: the locks are taken once, not once a record.
             let transaction = conn.unchecked_transaction()?;
-            let answers = wanted.iter().map(|(table, row)| self.one(conn, *table, *row)).collect::<Result<_, _>>();
+            let answers = keys.iter().map(|key| self.one(conn, *key)).collect::<Result<_, _>>();
             transaction.finish()?;
             answers
         });
         match whole {
             Ok(answers) => answers,
             // A damaged page spoils a reading of many: look at each alone, so that only what is on it is lost.
-            Err(_) if wanted.len() > 1 => wanted.iter().flat_map(|one| self.read(std::slice::from_ref(one))).collect(),
-            Err(error) => wanted.iter().map(|_| Err(error.clone())).collect(),
+            Err(_) if keys.len() > 1 => keys.iter().flat_map(|key| self.read(std::slice::from_ref(key))).collect(),
+            Err(error) => vec![Err(error)],
         }
-    }
-
-    fn range(&self, table: Table, row: u64, from: u64, to: u64) -> Result<RangeRead, ReadError> {
-        self.with(|conn| {
-            let mut read = RangeRead::default();
-            let mut statement = conn.prepare_cached(sql(table).get)?;
-            let mut rows = statement.query(params![row as i64, from as i64, to.min(i64::MAX as u64) as i64])?;
-            while let Some(found) = rows.next()? {
-                let sub = found.get::<_, i64>(0)? as u64;
-                match open_job(found.get_ref(1)?.as_blob()?, table, row, sub) {
-                    Some(value) => read.records.push((sub, Bytes::copy_from_slice(value))),
-                    None => read.damaged.push(self.damaged(table, row)),
-                }
-            }
-            Ok(read)
-        })
     }
 
     fn bytes(&self) -> u64 {
