@@ -139,7 +139,7 @@ impl EmbeddedStore {
             pipe: pipe.clone(),
             sides: sides.clone(),
             wakes: wakes.clone(),
-            alarm: alarm.clone(),
+            _alarm: alarm.clone(),
         };
         let writer = Writer {
             log,
