@@ -44,6 +44,8 @@ mod sides;
 mod space;
 mod sqlite;
 mod sqlite_read;
+#[cfg(test)]
+mod sqlite_tests;
 mod sqlite_verify;
 mod writer;
 

@@ -160,6 +160,13 @@ impl SqliteLog {
         if is_no_space(&error) { CommitError::NoSpace(text) } else { CommitError::Fatal(text) }
     }
 
+    /// Makes the disk look full at this many pages.
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: Option<i64>) {
+        let most = pages.unwrap_or(i64::from(u32::MAX - 1));
+        self.conn.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).expect("a pragma");
+    }
+
     /// Pages in the write-ahead log that the database does not have yet.
     fn wal_pages(&self) -> rusqlite::Result<i64> {
         self.conn
