@@ -47,6 +47,8 @@ mod sqlite_read;
 #[cfg(test)]
 mod sqlite_tests;
 mod sqlite_verify;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use writer::OnFatal;
