@@ -156,9 +156,14 @@ pub fn size(field: &str, value: i32, default: usize, most: usize) -> Parsed<usiz
 /// Cuts text to so many bytes, at a character's edge.
 pub fn cut(mut value: String, bytes: usize) -> String {
     if value.len() > bytes {
-        value.truncate(value.floor_char_boundary(bytes));
+        value.truncate(boundary(&value, bytes));
     }
     value
+}
+
+/// The last character's edge at or before `at`.
+fn boundary(text: &str, at: usize) -> usize {
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).expect("the start is one")
 }
 
 /// Cuts text in the middle to about so many bytes: both ends of a stack trace matter.
@@ -168,8 +173,9 @@ pub fn cut_middle(value: String, bytes: usize) -> String {
         return value;
     }
     let half = (bytes - GAP.len()) / 2;
-    let head = &value[..value.floor_char_boundary(half)];
-    let tail = &value[value.ceil_char_boundary(value.len() - half)..];
+    let head = &value[..boundary(&value, half)];
+    let from = value.len() - half;
+    let tail = &value[(from..).find(|at| value.is_char_boundary(*at)).expect("the end is one")..];
     format!("{head}{GAP}{tail}")
 }
 
