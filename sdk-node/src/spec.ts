@@ -1,5 +1,5 @@
 // From a task, an input and options to the JobSpec that travels.
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { durationField, spanOf, toMs } from "./duration.js";
 import { InvalidArgument, ResourceExhausted } from "./errors.js";
 import { ExhaustedAction, type RetryPolicy } from "./gen/jobwire/v1/common_pb.js";
@@ -18,10 +18,7 @@ export interface SizeLimits {
 
 export const DEFAULT_LIMITS: SizeLimits = { payloadBytes: 1 << 20, resultBytes: 1 << 20, checkpointBytes: 64 << 10 };
 
-/** Ids, names, headers and options of a spec beside its payload; an estimate for filling batches. */
-const SPEC_OVERHEAD_BYTES = 256;
-
-/** A spec and its size on the wire, roughly. */
+/** A spec and its size on the wire. */
 export interface BuiltSpec {
   spec: JobSpec;
   bytes: number;
@@ -62,6 +59,12 @@ export function buildSpecUnchecked(task: AnyTask | string, input: unknown, call:
       target: { case: "jobId" as const, value: typeof job === "string" ? job : job.id },
     })),
   });
+  let bytes: number;
+  try {
+    bytes = toBinary(JobSpecSchema, spec).byteLength;
+  } catch (error) {
+    throw new InvalidArgument(`options of ${type}: ${(error as Error).message}`, { reason: "INVALID_FIELD", cause: error });
+  }
   const limit = DEFAULT_LIMITS.payloadBytes;
   const size = bodyBytes(body);
   if (size > limit) {
@@ -70,7 +73,7 @@ export function buildSpecUnchecked(task: AnyTask | string, input: unknown, call:
       { reason: "MESSAGE_TOO_LARGE", field: "payload" },
     );
   }
-  return { spec, bytes: size + SPEC_OVERHEAD_BYTES };
+  return { spec, bytes };
 }
 
 /** Protobuf init of a body. */

@@ -42,7 +42,7 @@ export function bodyOf(payload: PbPayload | undefined): Body | undefined {
   if (!payload || payload.body.case === undefined) return undefined;
   const { contentType, contentEncoding } = payload;
   if (payload.body.case === "text") return { text: payload.body.value, contentType, contentEncoding };
-  if (payload.body.case === "data") return { data: payload.body.value, contentType, contentEncoding };
+  if (payload.body.case === "data") return { data: payload.body.value.slice(), contentType, contentEncoding };
   return { text: JSON.stringify(payload.body.value), contentType, contentEncoding };
 }
 
