@@ -40,7 +40,10 @@ pub enum Write {
     Set(Key, Bytes),
     Remove(Key),
     /// Every record of this job, in all tables.
-    Forget { row: u64, sides: Sides },
+    Forget {
+        row: u64,
+        sides: Sides,
+    },
 }
 
 /// Which side records a job has, so that nobody looks for, or deletes, what never was.
