@@ -99,8 +99,15 @@ pub enum Event {
     Window(Key, Window),
     /// The worker answered a recall, one way or another.
     Recalled(Key),
-    Claimed { queue: QueueName, plan: Vec<(Key, usize)>, result: Result<Claimed, StoreError> },
-    QueueChanged { queue: QueueName, paused: bool },
+    Claimed {
+        queue: QueueName,
+        plan: Vec<(Key, usize)>,
+        result: Result<Claimed, StoreError>,
+    },
+    QueueChanged {
+        queue: QueueName,
+        paused: bool,
+    },
     Look(QueueName),
     /// Jobs set aside because nobody handles their type, by queue and type.
     Unhandled(tokio::sync::oneshot::Sender<Vec<(QueueName, TypeName, u64)>>),
@@ -139,7 +146,7 @@ impl Member {
     fn count(&mut self, queue: &QueueName, bytes: u64) {
         self.in_use += 1;
         self.bytes += bytes;
-        *self.per_queue.entry_ref(queue).or_insert(0) += 1;
+        *self.per_queue.entry(queue.clone()).or_insert(0) += 1;
     }
 
     fn uncount(&mut self, freed: &Freed) {
@@ -307,10 +314,12 @@ impl Dispatch {
         if !self.lanes.contains_key(queue) {
             // A queue that is new: those who subscribed to a prefix of its name serve it from now on.
             let serving = self.members.iter_mut().filter(|(_, member)| member.subscription(queue).is_some());
-            let members: Vec<Key> = serving.map(|(key, member)| {
-                member.queues.push(queue.clone());
-                *key
-            }).collect();
+            let members: Vec<Key> = serving
+                .map(|(key, member)| {
+                    member.queues.push(queue.clone());
+                    *key
+                })
+                .collect();
             if members.is_empty() {
                 return;
             }
@@ -349,9 +358,8 @@ impl Dispatch {
             return;
         }
         let turn = lane.turn;
-        let members: Vec<Key> = (0..lane.members.len())
-            .map(|i| lane.members[(turn + i) % lane.members.len()])
-            .collect();
+        let members: Vec<Key> =
+            (0..lane.members.len()).map(|i| lane.members[(turn + i) % lane.members.len()]).collect();
         let mut left = STORE_BATCH;
         let mut bytes = 0usize;
         let mut plan = Vec::new();
@@ -428,7 +436,7 @@ impl Dispatch {
             Err(StoreError::Closed) => return,
             Err(error) => {
                 error!(%queue, %error, "cannot claim");
-                self.look_later(queue.clone(), Duration::from_millis(500));
+                look_later(self.events.clone(), queue.clone(), Duration::from_millis(500));
                 Claimed { jobs: Vec::new(), more: false }
             }
         };
@@ -461,8 +469,7 @@ impl Dispatch {
         for job in jobs {
             let bytes = size(&job);
             let place = plan.iter().position(|(key, left)| {
-                *left > 0
-                    && self.members.get(key).is_some_and(|m| m.types.handles(&job.meta.kind) && m.fits(bytes))
+                *left > 0 && self.members.get(key).is_some_and(|m| m.types.handles(&job.meta.kind) && m.fits(bytes))
             });
             match place {
                 Some(index) => {
@@ -480,11 +487,8 @@ impl Dispatch {
             if let Err(error) = member.events.try_send(session::Event::Deliver(jobs)) {
                 let (mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) = error;
                 if let session::Event::Deliver(jobs) = event {
-                    let freed = Freed {
-                        queue: queue.clone(),
-                        count: jobs.len() as u32,
-                        bytes: jobs.iter().map(size).sum(),
-                    };
+                    let freed =
+                        Freed { queue: queue.clone(), count: jobs.len() as u32, bytes: jobs.iter().map(size).sum() };
                     self.members.get_mut(&key).expect("a parcel's member exists").uncount(&freed);
                     self.put_back(jobs.iter().map(|job| (job, ready_again())).collect());
                 }
@@ -591,14 +595,13 @@ impl Dispatch {
             _ = events.send(Event::QueueChanged { queue, paused }).await;
         });
     }
+}
 
-    fn look_later(&self, queue: QueueName, pause: Duration) {
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            _ = events.send(Event::Look(queue)).await;
-        });
-    }
+fn look_later(events: mpsc::Sender<Event>, queue: QueueName, pause: Duration) {
+    tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        _ = events.send(Event::Look(queue)).await;
+    });
 }
 
 fn concurrency(member: &Member) -> u32 {

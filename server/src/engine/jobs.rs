@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Cursor, Engine, Enqueued, EnqueueError, Inner, JobError, JobEvent, JobPage, admit, clock, hub::Listener};
+use super::{Cursor, Engine, EnqueueError, Enqueued, Inner, JobError, JobEvent, JobPage, admit, clock, hub::Listener};
 use crate::{
     model::{
         filter::{Filter, Row, Value},
@@ -94,10 +94,10 @@ impl Engine {
         let inner = self.0.clone();
         tokio::spawn(async move {
             let mut watch = Watch { inner, id, events, version: None, progress_ms: 0, logs_after };
-            let stopped = watch.inner.stopped.clone();
+            let (stopped, reader) = (watch.inner.stopped.clone(), watch.events.clone());
             let outcome = tokio::select! {
                 outcome = watch.run(listener) => outcome,
-                () = watch.events.closed() => Ok(()),
+                () = reader.closed() => Ok(()),
                 () = stopped.cancelled() => Err(StoreError::Closed.into()),
             };
             if let Err(error) = outcome {
@@ -175,8 +175,7 @@ impl Inner {
                 if jobs.len() >= page || examined >= EXAMINED {
                     return Ok(JobPage { jobs, next: Some(Cursor { queue, state, after, since_ms }) });
                 }
-                let limit = (page - jobs.len()).clamp(1, STORE_BATCH);
-                let limit = if filter.is_plain() { limit } else { limit.max(100) };
+                let limit = page.clamp(100, STORE_BATCH);
                 let metas = self.store.list(ListQuery { queue: queue.clone(), state, after, limit }).await?;
                 let full = metas.len() == limit;
                 examined += metas.len();
@@ -207,10 +206,8 @@ impl Inner {
         let mut facts = self.store.queues(queues.as_deref()).await?;
         facts.sort_by(|a, b| a.name.cmp(&b.name));
         let all = facts.into_iter().flat_map(|facts| {
-            State::ALL.into_iter().filter(move |state| facts.count(*state) > 0).map({
-                let name = facts.name.clone();
-                move |state| (name.clone(), state)
-            })
+            let states = State::ALL.into_iter().filter(|state| facts.count(*state) > 0);
+            states.map(|state| (facts.name.clone(), state)).collect::<Vec<_>>()
         });
         let from = cursor.map(|cursor| (cursor.queue.clone(), cursor.state));
         Ok(all.filter(|group| from.as_ref().is_none_or(|from| group >= from)).collect())

@@ -7,6 +7,7 @@ mod tick;
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -17,7 +18,6 @@ use tracing::{debug, error, info};
 
 use self::{outbox::Outbox, tick::Agenda};
 pub use super::leases::Lease;
-pub(super) use open::spread_ms;
 use super::{
     Inner, SessionEnd,
     dispatch::{self, Freed, Key, Window, size},
@@ -34,19 +34,23 @@ use crate::{
         limits::STORE_BATCH,
         op::{Act, Guard, Leased, Op, Verdict},
         worker::{
-            CancelOrder, Capacity, Directive, DirectiveKind, Ended, FailureAction, GoAway, Heartbeat, HeartbeatAck,
-            Hello, JobLease, LogReport, ProgressReport, Rejection, Report, ServerFrame, WorkerFrame, WorkerState,
+            CancelOrder, Capacity, Directive, DirectiveKind, Ended, FailureAction, GoAway, Heartbeat, Hello, JobLease,
+            LogReport, ProgressReport, Rejection, Report, ServerFrame, WorkerFrame, WorkerState,
         },
     },
     store::StoreError,
 };
+pub(super) use open::spread_ms;
 
 /// What a session hears.
 pub enum Event {
     Frame(Box<WorkerFrame>),
     HalfClosed,
     Deliver(Vec<Leased>),
-    Recall { queue: QueueName, count: usize },
+    Recall {
+        queue: QueueName,
+        count: usize,
+    },
     Cancelled(Arc<[JobId]>),
     Directive(Directive),
     /// A newer stream of the same session: hand over what is held.
@@ -306,7 +310,13 @@ impl Session {
         self.unsettled.insert(seq);
         let (inner, holder) = (self.inner.clone(), self.holder.clone());
         self.answers.push(Box::pin(async move {
-            let result = inner.until_reached(async || inner.settle(&holder, &mut batch).await).await;
+            let mut patience = Patience::new(&inner);
+            let result = loop {
+                match inner.settle(&holder, &mut batch).await {
+                    Err(error) if patience.again(&error).await => {}
+                    result => break result,
+                }
+            };
             Answer::Settled { seq, result }
         }));
     }
@@ -452,7 +462,13 @@ impl Session {
         }
         let inner = self.inner.clone();
         self.answers.push(Box::pin(async move {
-            let records = inner.until_reached(async || inner.store.get(&held, Parts::META).await).await;
+            let mut patience = Patience::new(&inner);
+            let records = loop {
+                match inner.store.get(&held, Parts::META).await {
+                    Err(error) if patience.again(&error).await => {}
+                    records => break records,
+                }
+            };
             let found = records.unwrap_or_default().into_iter().flatten();
             Answer::Cancels(found.filter_map(|r| r.meta.cancel.clone().map(|request| (r.meta.id, request))).collect())
         }));
@@ -610,7 +626,13 @@ impl Session {
         let tokens = ops.iter().map(token).collect();
         let inner = self.inner.clone();
         self.answers.push(Box::pin(async move {
-            let result = inner.until_reached(async || inner.apply(ops.clone()).await).await;
+            let mut patience = Patience::new(&inner);
+            let result = loop {
+                match inner.apply(ops.clone()).await {
+                    Err(error) if patience.again(&error).await => {}
+                    result => break result,
+                }
+            };
             Answer::Renewed { heartbeat, tokens, result }
         }));
     }
@@ -674,22 +696,31 @@ impl Session {
 fn unprocessable(token: LeaseToken, known: Known) -> Settling {
     let failure = Failure::new(FailureKind::Unprocessable, "the stored job is damaged");
     let ended = Ended::Failed { failure, action: FailureAction::Stop, retry_delay_ms: None };
-    Settling { known: Some(known), report: Report { token, ended, run_ms: None, checkpoint: None, enqueue: Vec::new() } }
-}
-
-impl Inner {
-    /// Repeats an idempotent call until the store answers or closes.
-    async fn until_reached<T>(&self, mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut pause = std::time::Duration::from_millis(50);
-        loop {
-            match call().await {
-                Err(StoreError::Unavailable(_) | StoreError::Full(_)) if !self.stopped.is_cancelled() => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(std::time::Duration::from_secs(2));
-                }
-                answer => return answer,
-            }
-        }
+    Settling {
+        known: Some(known),
+        report: Report { token, ended, run_ms: None, checkpoint: None, enqueue: Vec::new() },
     }
 }
 
+/// Repeats idempotent calls until the store answers or closes, less and less often.
+struct Patience {
+    stopped: CancellationToken,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(inner: &Inner) -> Self {
+        Self { stopped: inner.stopped.clone(), pause: Duration::from_millis(50) }
+    }
+
+    /// Waits a while if the call should be repeated after `error`.
+    async fn again(&mut self, error: &StoreError) -> bool {
+        let passing = matches!(error, StoreError::Unavailable(_) | StoreError::Full(_));
+        if !passing || self.stopped.is_cancelled() {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_secs(2));
+        true
+    }
+}

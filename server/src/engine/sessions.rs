@@ -76,10 +76,6 @@ impl Sessions {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.live.lock().is_empty()
-    }
-
     pub fn all(&self) -> Vec<Live> {
         self.live.lock().values().cloned().collect()
     }

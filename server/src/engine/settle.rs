@@ -104,8 +104,7 @@ impl Inner {
         };
         // The fence decides whether the outcome counts; what it would mean is decided as if it did.
         let leased = Meta { state: State::Running, ..meta.clone() };
-        let subject =
-            Subject { meta: &leased, policy, worker_id: &holder.worker_id, session_id: &holder.session_id };
+        let subject = Subject { meta: &leased, policy, worker_id: &holder.worker_id, session_id: &holder.session_id };
         let act = decide(subject, event, now_ms, clock::share()).expect("a running job takes every outcome");
         Op { id: report.token.job, guard: Guard::Token(report.token.secret), act }
     }
@@ -145,11 +144,7 @@ impl Inner {
     }
 
     /// Gives leases back without an outcome, as `event` means it. Lost races are fine: somebody else decided.
-    pub async fn give_back(
-        &self,
-        holder: &Holder,
-        leases: Vec<(LeaseToken, Known, Event)>,
-    ) -> Result<(), StoreError> {
+    pub async fn give_back(&self, holder: &Holder, leases: Vec<(LeaseToken, Known, Event)>) -> Result<(), StoreError> {
         let mut open = leases;
         while !open.is_empty() {
             let now_ms = self.clock.now().wall_ms;

@@ -75,8 +75,10 @@ impl Inner {
                     }
                 }
             }
-            self.act_on(jobs).await?;
+            let moved = self.act_on(jobs).await?;
             match due.next_in_ms {
+                // Nothing moved though something is due: others are at it, or it is ours to mend; never spin.
+                Some(0) if moved == 0 => return Ok(Some(Duration::from_millis(100))),
                 Some(0) => {}
                 Some(ms) => return Ok(Some(Duration::from_millis(ms as u64))),
                 None => return Ok(None),
@@ -84,7 +86,8 @@ impl Inner {
         }
     }
 
-    async fn act_on(&self, jobs: Vec<(DueKind, Meta)>) -> Result<(), StoreError> {
+    /// Answers how many of them moved.
+    async fn act_on(&self, jobs: Vec<(DueKind, Meta)>) -> Result<usize, StoreError> {
         let policies = self.policies(&jobs).await?;
         let now_ms = self.clock.now().wall_ms;
         let mut ops = Vec::with_capacity(jobs.len());
@@ -99,6 +102,7 @@ impl Inner {
         let ops: Vec<Op> = ops.into_iter().map(|(_, op)| op).collect();
         let named: Vec<JobId> = ops.iter().map(|op| op.id).collect();
         let verdicts = self.apply(ops).await?;
+        let moved = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Done(_))).count();
         for ((kind, id), verdict) in kinds.into_iter().zip(named).zip(verdicts) {
             match (kind, verdict) {
                 (DueKind::Lease, Verdict::Done(facts)) => {
@@ -109,7 +113,7 @@ impl Inner {
                 (_, _) => {}
             }
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Policies of those jobs whose end or repetition has to be decided; defaults for the rest.

@@ -158,8 +158,7 @@ fn reported(job: Subject<'_>, ended: Ended, told: Told, now_ms: i64, share: f64)
                 FailureKind::Timeout => AttemptResult::TimedOut,
                 _ => AttemptResult::Failed,
             };
-            let next =
-                after_failure(&job.policy.retry, job.meta.failures + 1, &failure, action, retry_delay_ms, share);
+            let next = after_failure(&job.policy.retry, job.meta.failures + 1, &failure, action, retry_delay_ms, share);
             let last = attempt(job, how, Some(&failure), run_ms, now_ms);
             let outcome = Outcome { result: None, failure: Some(failure), last: Some(last) };
             match next {

@@ -54,11 +54,11 @@ impl Engine {
                 jobs.extend(more);
             }
         }
-        self.start(jobs, request.lease_ms).await
+        self.begin(jobs, request.lease_ms).await
     }
 
     /// Makes delivery leases full ones, started.
-    async fn start(&self, jobs: Vec<Leased>, lease_ms: i64) -> Result<Vec<JobLease>, StoreError> {
+    async fn begin(&self, jobs: Vec<Leased>, lease_ms: i64) -> Result<Vec<JobLease>, StoreError> {
         let extend = |job: &Leased| Op {
             id: job.meta.id,
             guard: Guard::Token(job.secret),

@@ -44,18 +44,8 @@ const fn field(name: &'static str, kind: Kind) -> FieldDef {
     FieldDef { name, kind }
 }
 
-const JOB_STATES: &[&str] = &[
-    "SCHEDULED",
-    "BLOCKED",
-    "READY",
-    "RUNNING",
-    "RETRYING",
-    "SUCCEEDED",
-    "DEAD",
-    "CANCELLED",
-    "EXPIRED",
-    "DISCARDED",
-];
+const JOB_STATES: &[&str] =
+    &["SCHEDULED", "BLOCKED", "READY", "RUNNING", "RETRYING", "SUCCEEDED", "DEAD", "CANCELLED", "EXPIRED", "DISCARDED"];
 
 /// Fields of a job.
 pub const JOB_FIELDS: &[FieldDef] = &[

@@ -73,8 +73,7 @@ impl Inner {
             stats: stats.clone(),
         };
         let previous = self.take_over(&hello, live).await;
-        let holder =
-            Arc::new(Holder { worker_id: hello.worker_id.clone(), session_id: hello.session_id.clone() });
+        let holder = Arc::new(Holder { worker_id: hello.worker_id.clone(), session_id: hello.session_id.clone() });
         let worker_id: Arc<str> = hello.worker_id.as_str().into();
         let ttl_ms = hello.lease_ttl_ms.unwrap_or(self.config.lease_ttl_ms).clamp(10 * SECOND, 300 * SECOND);
         let resumed = match self.resume(&hello, &holder, &worker_id, ttl_ms, previous).await {
@@ -180,12 +179,7 @@ impl Inner {
         let renewals = hello.held.iter().map(|held| Op {
             id: held.token.job,
             guard: Guard::Token(held.token.secret),
-            act: Act::Extend {
-                lease_ms: ttl_ms,
-                started: held.running_ms.is_some(),
-                progress: None,
-                checkpoint: None,
-            },
+            act: Act::Extend { lease_ms: ttl_ms, started: held.running_ms.is_some(), progress: None, checkpoint: None },
         });
         let verdicts = self.apply(renewals.collect()).await?;
         let (now_ms, wall_ms) = (self.mono_ms(), self.wall_ms());
@@ -234,9 +228,9 @@ impl Inner {
     /// What the previous stream held and this Hello does not name is lost, by the worker's own word.
     async fn take_back(&self, holder: &Holder, previous: Leases, hello: &Hello) -> Result<(), StoreError> {
         let named: HashMap<JobId, u64> = hello.held.iter().map(|held| (held.token.job, held.token.secret)).collect();
-        let gone = previous.into_values().filter(|lease| {
-            !lease.revoked && named.get(&lease.known.meta.id) != Some(&lease.secret)
-        });
+        let gone = previous
+            .into_values()
+            .filter(|lease| !lease.revoked && named.get(&lease.known.meta.id) != Some(&lease.secret));
         let lost = |lease: Lease| {
             let started = lease.started_ms.is_some() || lease.stored_started;
             (lease.token(), lease.known, Happened::Lost { started })

@@ -6,10 +6,7 @@ use hashbrown::HashMap;
 
 use super::{Session, SessionEnd};
 use crate::{
-    engine::{
-        clock, dispatch,
-        transition::Event as Happened,
-    },
+    engine::{clock, dispatch, transition::Event as Happened},
     model::{
         ids::LeaseToken,
         time::{MINUTE, SECOND},
@@ -134,9 +131,10 @@ impl Session {
     }
 
     fn renew_aged(&mut self, now_ms: i64) {
-        let aged = self.table.iter().filter(|lease| {
-            lease.read && !lease.renewed && !lease.revoked && now_ms - lease.issued_ms >= RENEW_AT_MS
-        });
+        let aged = self
+            .table
+            .iter()
+            .filter(|lease| lease.read && !lease.renewed && !lease.revoked && now_ms - lease.issued_ms >= RENEW_AT_MS);
         let tokens: Vec<LeaseToken> = aged.map(|lease| lease.token()).collect();
         if !tokens.is_empty() {
             self.renew(None, tokens, now_ms);
@@ -175,4 +173,3 @@ impl Session {
         self.give_back(settled);
     }
 }
-

@@ -166,16 +166,21 @@ fn comparison() -> impl Strategy<Value = Expr> {
         prop_oneof![Just(Op::Eq), Just(Op::Ne), Just(Op::Has), Just(Op::Lt), Just(Op::Gt), Just(Op::Le), Just(Op::Ge)];
     let test = |field: &str, op, arg| Expr::Test(Test { field: field.into(), op, arg });
     prop_oneof![
-        (op.clone(), 0..10usize)
-            .prop_map(move |(op, n)| test("state", op, Arg::Value(text(State::ALL[n].name())))),
+        (op.clone(), 0..10usize).prop_map(move |(op, n)| test("state", op, Arg::Value(text(State::ALL[n].name())))),
         (op.clone(), 0..3usize).prop_map(move |(op, n)| test("queue", op, Arg::Value(text(QUEUES[n])))),
         (op.clone(), 0..3usize).prop_map(move |(op, n)| test("queue", op, Arg::Prefix(QUEUES[n].into()))),
         (op.clone(), 0..3u8).prop_map(move |(op, n)| test("id", op, Arg::Value(text(&id(n).to_string())))),
         (op, ".*").prop_map(move |(op, s)| test("tag", op, Arg::Value(Value::Text(s)))),
-        (any_op.clone(), -4..5i32)
-            .prop_map(move |(op, n)| test("priority", op, Arg::Value(Value::Number(f64::from(n))))),
-        (any_op, -5_000_000_000_000..5_000_000_000_000i64)
-            .prop_map(move |(op, n)| test("create_time", op, Arg::Value(Value::Time(n)))),
+        (any_op.clone(), -4..5i32).prop_map(move |(op, n)| test(
+            "priority",
+            op,
+            Arg::Value(Value::Number(f64::from(n)))
+        )),
+        (any_op, -5_000_000_000_000..5_000_000_000_000i64).prop_map(move |(op, n)| test(
+            "create_time",
+            op,
+            Arg::Value(Value::Time(n))
+        )),
     ]
 }
 
