@@ -4,6 +4,13 @@
 //! promises. ARCHITECTURE.md has the map, the layers and the invariants.
 
 pub mod api;
+pub mod cli;
+pub mod config;
+pub mod duration;
 pub mod engine;
+pub mod listen;
 pub mod model;
+pub mod serve;
 pub mod store;
+pub mod telemetry;
+pub mod web;
