@@ -26,7 +26,7 @@ use crate::{
         time::Clock,
         worker::{Directive, GoAway, GoAwayReason, Hello, ServerFrame, Subscription, WorkerView},
     },
-    store::{SharedStore, StoreError, StoreInfo},
+    store::SharedStore,
 };
 
 pub mod admit;
@@ -49,6 +49,8 @@ pub mod transition;
 mod unary;
 
 pub use session::SessionHandle;
+
+pub use crate::store::{Durability, StoreError, StoreInfo};
 
 /// What became of one enqueue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +203,15 @@ pub struct Percentiles {
     pub max: f64,
 }
 
+/// One number that only rises.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    pub name: &'static str,
+    /// Values, in the order of the metrics table.
+    pub labels: Vec<String>,
+    pub value: u64,
+}
+
 /// Unary LeaseJobs.
 #[derive(Clone, Debug)]
 pub struct LeaseRequest {
@@ -328,6 +339,11 @@ impl Engine {
     /// What was counted here since the start.
     pub fn meters(&self) -> &meters::Meters {
         &self.0.meters
+    }
+
+    /// What was counted here since the start, for metrics. Names without their prefix.
+    pub fn counters(&self) -> Vec<Counter> {
+        self.0.meters.counters()
     }
 
     /// Connected workers, by session id.

@@ -1,17 +1,19 @@
 //! The promises of ARCHITECTURE.md, by number. `check!(I3, condition, "what should hold")` panics in debug builds; in
 //! release it logs ERROR and counts in `jobwire_invariant_violations_total`.
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
 
-static VIOLATIONS: AtomicU64 = AtomicU64::new(0);
+use parking_lot::Mutex;
 
-/// How many checks have failed since the process started.
-pub fn violations() -> u64 {
-    VIOLATIONS.load(Ordering::Relaxed)
+static VIOLATIONS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
+/// How many checks have failed since the process started, by number.
+pub fn violations() -> BTreeMap<&'static str, u64> {
+    VIOLATIONS.lock().clone()
 }
 
 #[doc(hidden)]
-pub fn violated(id: &str, what: &str) {
-    VIOLATIONS.fetch_add(1, Ordering::Relaxed);
+pub fn violated(id: &'static str, what: &str) {
+    *VIOLATIONS.lock().entry(id).or_default() += 1;
     tracing::error!(invariant = id, what, "an invariant does not hold");
     if cfg!(debug_assertions) {
         panic!("invariant {id} does not hold: {what}");

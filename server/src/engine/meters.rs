@@ -11,14 +11,14 @@ use std::{
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use super::{Percentiles, Rates};
+use super::{Counter, Percentiles, Rates, invariants};
 use crate::model::{
     ids::{QueueName, TypeName},
     job::{AttemptResult, FailureKind, Meta},
     op::Leased,
-    state::State,
+    state::{State, StateSet},
     time::Clock,
-    worker::{Ended, Rejection, Report},
+    worker::{Ended, Rejection, RejectionReason, Report},
 };
 
 /// Everything counted for one type in one queue.
@@ -29,19 +29,38 @@ pub struct TypeMeters {
     pub finished: [AtomicU64; 11],
     /// Indexed by `AttemptResult`.
     pub attempts: [AtomicU64; 8],
+    /// Leases that ran out: those whose handler had not started, and those whose had.
+    pub expired: [AtomicU64; 2],
     minute: Minute,
 }
 
 /// Counters of the server as a whole.
 #[derive(Default)]
 pub struct Totals {
-    pub leases_expired: AtomicU64,
     pub recalls: AtomicU64,
     pub resumes: AtomicU64,
     /// Indexed by `RejectionReason`.
     pub rejected: [AtomicU64; 6],
     pub finished_by_time: [AtomicU64; 11],
 }
+
+const RESULTS: [(AttemptResult, &str); 7] = [
+    (AttemptResult::Succeeded, "succeeded"),
+    (AttemptResult::Failed, "failed"),
+    (AttemptResult::TimedOut, "timed_out"),
+    (AttemptResult::Lost, "lost"),
+    (AttemptResult::Snoozed, "snoozed"),
+    (AttemptResult::Released, "released"),
+    (AttemptResult::Cancelled, "cancelled"),
+];
+
+const REJECTIONS: [(RejectionReason, &str); 5] = [
+    (RejectionReason::Superseded, "superseded"),
+    (RejectionReason::Finished, "finished"),
+    (RejectionReason::UnknownLease, "unknown_lease"),
+    (RejectionReason::Invalid, "invalid"),
+    (RejectionReason::Unsupported, "unsupported"),
+];
 
 pub struct Meters {
     clock: Arc<dyn Clock>,
@@ -111,8 +130,8 @@ impl Meters {
         }
     }
 
-    pub fn lease_expired(&self) {
-        self.totals.leases_expired.fetch_add(1, Relaxed);
+    pub fn lease_expired(&self, meta: &Meta) {
+        self.of(&meta.queue, &meta.kind).expired[usize::from(meta.started)].fetch_add(1, Relaxed);
     }
 
     pub fn ended_by_time(&self, state: State) {
@@ -122,6 +141,44 @@ impl Meters {
     /// Every (queue, type) seen here, for metrics.
     pub fn types(&self) -> Vec<((QueueName, TypeName), Arc<TypeMeters>)> {
         self.types.read().iter().map(|(key, meters)| (key.clone(), meters.clone())).collect()
+    }
+
+    pub fn counters(&self) -> Vec<Counter> {
+        let mut counters = Vec::new();
+        let mut add = |name, labels: &[&str], value: u64| {
+            if value > 0 {
+                let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+                counters.push(Counter { name, labels, value });
+            }
+        };
+        let mut expired: BTreeMap<(QueueName, bool), u64> = BTreeMap::new();
+        for ((queue, kind), meters) in self.types() {
+            for started in [false, true] {
+                let count = meters.expired[usize::from(started)].load(Relaxed);
+                *expired.entry((queue.clone(), started)).or_default() += count;
+            }
+            let (queue, kind) = (queue.as_str(), kind.as_str());
+            add("jobs_enqueued_total", &[queue, kind], meters.enqueued.load(Relaxed));
+            for state in StateSet::TERMINAL.iter() {
+                let name = state.name().to_lowercase();
+                add("jobs_finished_total", &[queue, kind, &name], meters.finished[state as usize].load(Relaxed));
+            }
+            for (result, name) in RESULTS {
+                add("attempts_total", &[queue, kind, name], meters.attempts[result as usize].load(Relaxed));
+            }
+        }
+        for (reason, name) in REJECTIONS {
+            add("outcomes_rejected_total", &[name], self.totals.rejected[reason as usize].load(Relaxed));
+        }
+        for ((queue, started), count) in expired {
+            add("leases_expired_total", &[queue.as_str(), if started { "yes" } else { "no" }], count);
+        }
+        add("recalls_total", &[], self.totals.recalls.load(Relaxed));
+        add("stream_resumes_total", &["resumed"], self.totals.resumes.load(Relaxed));
+        for (id, count) in invariants::violations() {
+            add("invariant_violations_total", &[id], count);
+        }
+        counters
     }
 
     /// The last minute, per queue.

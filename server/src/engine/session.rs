@@ -113,6 +113,7 @@ struct Session {
     /// Request frames whose outcomes are on their way into the store.
     unsettled: BTreeSet<i64>,
     last_seq: i64,
+    first: bool,
     capacity: Capacity,
     state: WorkerState,
     directive: Option<Directive>,
@@ -236,10 +237,12 @@ impl Session {
     // What arrives from the worker.
 
     async fn on_frame(&mut self, frame: WorkerFrame) -> Result<(), &'static str> {
-        if frame.seq != self.last_seq + 1 {
+        // The rest of the hello's own frame comes under its number.
+        if frame.seq != self.last_seq + 1 && !(frame.seq == self.last_seq && self.first) {
             return Err("seq must rise by one with every frame");
         }
         self.last_seq = frame.seq;
+        self.first = false;
         let now_ms = self.inner.mono_ms();
         self.agenda.heard(now_ms);
         self.stats.last_seen_ms.store(self.inner.wall_ms(), Relaxed);

@@ -4,6 +4,7 @@
 //! Sleeps until the store's next entry; an idle server sleeps for ever.
 use std::{sync::Arc, time::Duration};
 
+use hashbrown::HashMap;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tracing::{error, info, warn};
 
@@ -100,13 +101,14 @@ impl Inner {
         }
         let kinds: Vec<DueKind> = ops.iter().map(|(kind, _)| *kind).collect();
         let ops: Vec<Op> = ops.into_iter().map(|(_, op)| op).collect();
+        let metas: HashMap<JobId, &Meta> = jobs.iter().map(|(_, meta)| (meta.id, meta)).collect();
         let named: Vec<JobId> = ops.iter().map(|op| op.id).collect();
         let verdicts = self.apply(ops).await?;
         let moved = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Done(_))).count();
         for ((kind, id), verdict) in kinds.into_iter().zip(named).zip(verdicts) {
             match (kind, verdict) {
                 (DueKind::Lease, Verdict::Done(facts)) => {
-                    self.meters.lease_expired();
+                    self.meters.lease_expired(metas[&id]);
                     warn!(job = %id, now = facts.state.name(), "a lease ran out");
                 }
                 (DueKind::Cancel | DueKind::Expire, Verdict::Done(facts)) => self.meters.ended_by_time(facts.state),

@@ -21,6 +21,9 @@ use crate::{
     store::StoreError,
 };
 
+/// Bodies of one answer together, so that it stays below the limit of a message.
+const ANSWER_BYTES: u64 = 2 << 20;
+
 impl Engine {
     /// Long-polls for jobs. Delivery and start in one: the leases are full ones.
     pub async fn lease_jobs(&self, request: LeaseRequest) -> Result<Vec<JobLease>, StoreError> {
@@ -31,7 +34,7 @@ impl Engine {
         let key = inner.keys.fetch_add(1, Relaxed);
         let (events, mut inbox) = mpsc::channel(8);
         let known_queues = inner.matching_queues(&request.subscriptions).await?;
-        let window = Window { slots: request.max_jobs as u32, max_bytes: 0, concurrency: 0, accepting: true };
+        let window = Window { slots: request.max_jobs as u32, max_bytes: ANSWER_BYTES, concurrency: 0, accepting: true };
         let types = Types::new(&request.types);
         let subscriptions = request.subscriptions;
         let joining = Joining { key, events, types, subscriptions, known_queues, window, held: Vec::new() };

@@ -137,6 +137,7 @@ impl Inner {
             answers: FuturesUnordered::new(),
             unsettled: BTreeSet::new(),
             last_seq: hello_seq,
+            first: true,
             capacity,
             state: WorkerState::Active,
             directive,
