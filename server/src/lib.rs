@@ -3,6 +3,7 @@
 //! Read `engine.rs` for what can be done, `engine/transition.rs` for what an event means, `store.rs` for what a store
 //! promises. ARCHITECTURE.md has the map, the layers and the invariants.
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod duration;

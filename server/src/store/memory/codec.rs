@@ -1,0 +1,209 @@
+//! How the machine spells its records. Little-endian, a version byte first; a reader refuses what it does not know.
+//!
+//! `Meta` (version 1), 99 bytes: `version 1 · id 16 · state 1 · priority 1 · flags 2 · queue 4 · type 4 · order 8 · create 6 ·
+//! ready 6 · start 6 · finish 6 · purge 6 · token 8 · content 8 · record version 4 · failures 4 · delivery 4 · body bytes 4`,
+//! then, for the few jobs that have them, a postcard of (crashes, expiry, cancel request).
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+use super::slot::{Extra, Slot, Stamp, flag};
+use crate::{
+    model::{ids::JobId, job::CancelRequest, queue::Pause, state::State},
+    store::Doc,
+};
+
+/// A record that does not decode, or contradicts another one. Says which and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Corrupt(pub String);
+
+const VERSION: u8 = 1;
+const META_BYTES: usize = 99;
+/// Records are cut from buffers of this size.
+const BUFFER: usize = 64 << 10;
+/// What lasts longer than a lease: the log's range is found again from the lines themselves.
+const KEPT_FLAGS: u16 = !(flag::LOG | flag::FREE);
+
+#[derive(Serialize, Deserialize)]
+struct Rare {
+    crashes: u32,
+    expire_ms: i64,
+    cancel: Option<CancelRequest>,
+}
+
+/// Writes records into shared buffers: one allocation for hundreds of them.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    buffer: BytesMut,
+    scratch: Vec<u8>,
+}
+
+impl Encoder {
+    pub fn meta(&mut self, slot: &Slot) -> Bytes {
+        self.scratch.clear();
+        if let Some(extra) = slot.extra.as_deref() {
+            let rare = Rare { crashes: extra.crashes, expire_ms: extra.expire_ms, cancel: extra.cancel.clone() };
+            self.scratch =
+                postcard::to_extend(&rare, std::mem::take(&mut self.scratch)).expect("plain data always encodes");
+        }
+        let size = META_BYTES + self.scratch.len();
+        if self.buffer.capacity() < size {
+            self.buffer = BytesMut::with_capacity(BUFFER.max(size));
+        }
+        let mut fixed = [0; META_BYTES];
+        let mut out = fixed.as_mut_slice();
+        out.put_u8(VERSION);
+        out.put_slice(slot.id.as_bytes());
+        out.put_u8(slot.state as u8);
+        out.put_i8(slot.priority);
+        out.put_u16_le(slot.flags & KEPT_FLAGS);
+        out.put_u32_le(slot.queue);
+        out.put_u32_le(slot.kind);
+        out.put_i64_le(slot.order);
+        let purge = if slot.state.is_terminal() { slot.until } else { Stamp::default() };
+        for stamp in [slot.create, slot.ready, slot.start, slot.finish, purge] {
+            out.put_slice(&stamp.bytes());
+        }
+        out.put_u64_le(slot.token);
+        out.put_u64_le(slot.content);
+        for number in [slot.version, slot.failures, slot.delivery, slot.body_bytes] {
+            out.put_u32_le(number);
+        }
+        debug_assert!(out.is_empty(), "the layout fills its size");
+        self.buffer.extend_from_slice(&fixed);
+        self.buffer.extend_from_slice(&self.scratch);
+        self.buffer.split().freeze()
+    }
+
+    /// A record that may be kept for long, so in memory of its own.
+    pub fn side<T: Serialize>(&mut self, value: &T) -> Bytes {
+        self.scratch.clear();
+        self.scratch =
+            postcard::to_extend(value, std::mem::take(&mut self.scratch)).expect("plain data always encodes");
+        Bytes::copy_from_slice(&self.scratch)
+    }
+}
+
+/// Reads the fields of a record in order.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn stamp(&mut self) -> Option<Stamp> {
+        let b = self.take::<6>()?;
+        Some(Stamp::new(i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0])))
+    }
+}
+
+/// The slot that a `Meta` record describes.
+pub(super) fn read_meta(row: u64, value: &[u8]) -> Result<Slot, Corrupt> {
+    if value.first().is_some_and(|version| *version > VERSION) {
+        return Err(Corrupt(format!("job record {row} has the newer format {}", value[0])));
+    }
+    fields(row, value).ok_or_else(|| Corrupt(format!("job record {row} does not decode")))
+}
+
+fn fields(row: u64, value: &[u8]) -> Option<Slot> {
+    let mut from = Reader(value);
+    if from.byte()? != VERSION || row > Stamp::MAX as u64 {
+        return None;
+    }
+    let id = JobId::from_bytes(from.take()?);
+    let state = from.byte()?;
+    let state = State::ALL.into_iter().find(|known| *known as u8 == state)?;
+    let priority = from.byte()? as i8;
+    if !(-4..=4).contains(&priority) {
+        return None;
+    }
+    let mut slot = Slot {
+        id,
+        row: Stamp::new(row as i64),
+        state,
+        priority,
+        flags: from.u16()? & KEPT_FLAGS,
+        queue: from.u32()?,
+        kind: from.u32()?,
+        order: from.u64()? as i64,
+        create: from.stamp()?,
+        ready: from.stamp()?,
+        start: from.stamp()?,
+        finish: from.stamp()?,
+        until: from.stamp()?,
+        token: from.u64()?,
+        content: from.u64()?,
+        version: from.u32()?,
+        failures: from.u32()?,
+        delivery: from.u32()?,
+        body_bytes: from.u32()?,
+        extra: None,
+    };
+    if !from.0.is_empty() {
+        let rare: Rare = postcard::from_bytes(from.0).ok()?;
+        let Rare { crashes, expire_ms, cancel } = rare;
+        slot.extra = Some(Box::new(Extra { crashes, expire_ms, cancel, ..Extra::default() }));
+    }
+    Some(slot)
+}
+
+/// What is kept of a name: its number and, for a queue, its pause.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct NameRecord {
+    pub number: u32,
+    pub pause: Option<Pause>,
+}
+
+pub(super) fn write_name(record: &NameRecord) -> Bytes {
+    postcard::to_extend(record, vec![VERSION]).expect("plain data always encodes").into()
+}
+
+pub(super) fn read_name(value: &[u8]) -> Option<NameRecord> {
+    let (version, rest) = value.split_first()?;
+    if *version == VERSION { postcard::from_bytes(rest).ok() } else { None }
+}
+
+/// `version byte · document version 8 · value`.
+pub(super) fn write_doc(doc: &Doc) -> Bytes {
+    let mut out = BytesMut::with_capacity(9 + doc.value.len());
+    out.put_u8(VERSION);
+    out.put_u64_le(doc.version);
+    out.put_slice(&doc.value);
+    out.freeze()
+}
+
+pub(super) fn read_doc(value: &[u8]) -> Option<Doc> {
+    let mut from = Reader(value);
+    if from.byte()? != VERSION {
+        return None;
+    }
+    Some(Doc { version: from.u64()?, value: Bytes::copy_from_slice(from.0) })
+}
+
+/// Keys of named records.
+pub(super) mod named {
+    pub const QUEUE: &str = "queue/";
+    pub const TYPE: &str = "type/";
+    pub const DOC: &str = "doc/";
+    /// The highest version of a document that was deleted.
+    pub const DOC_VERSION: &str = "docs";
+}

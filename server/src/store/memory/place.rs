@@ -1,0 +1,170 @@
+//! Putting a job where its state says it belongs, and taking it out again.
+use super::{
+    machine::Machine,
+    queue::{Queue, Spot, by_time},
+    slot::{Slot, flag},
+    write::{Key, Output, Table, Write},
+};
+use crate::model::{
+    op::{Place, Wake},
+    policy::TOMBSTONE_MS,
+    queue::{MAX_DEAD, MAX_FINISHED},
+    state::State,
+    time::Now,
+};
+
+impl Machine {
+    /// The place of the next job that arrives at the end of a list.
+    pub(super) fn next_arrival(&mut self) -> i64 {
+        self.arrival += 1;
+        self.arrival
+    }
+
+    /// The place before all others of a READY list.
+    pub(super) fn next_front(&mut self) -> i64 {
+        self.front -= 1;
+        self.front
+    }
+
+    /// The place in a list by due time.
+    pub(super) fn order_by_time(&mut self, due_ms: i64) -> i64 {
+        let arrival = self.next_arrival();
+        by_time::order(due_ms, arrival)
+    }
+
+    /// Enters a job into the list of its state and into the indexes of what becomes due, and raises wakes.
+    pub(super) fn attach(&mut self, now: Now, at: u32, out: &mut Output) {
+        let slot = &self.slab[at];
+        let number = slot.queue;
+        let queue = &mut self.queues[number as usize];
+        let timers = &mut self.timers;
+        queue.insert(at, slot);
+        match slot.state {
+            State::Ready => {
+                let first = || queue.ready_len() == 1;
+                if queue.pause.is_none() && !is_expired(slot, now) && (queue.quiet || first()) {
+                    queue.quiet = false;
+                    out.wakes.push(Wake::Ready(queue.name.clone()));
+                }
+            }
+            State::Scheduled | State::Retrying => {
+                let new = queue.earliest_start();
+                timers.set_start(number, queue.next_start, new);
+                queue.next_start = new;
+            }
+            State::Running => {
+                timers.leases.insert(Spot::new(slot.until.get(), at));
+                timers.note_mono(slot.until.get());
+                if let Some(deadline) = slot.cancel_deadline() {
+                    timers.cancels.insert(Spot::new(deadline, at));
+                    timers.note_wall(deadline);
+                }
+            }
+            State::Blocked => {}
+            State::Succeeded | State::Dead | State::Cancelled | State::Expired | State::Discarded => {
+                timers.trims.insert(Spot::new(slot.until.get(), at));
+                timers.note_wall(slot.until.get());
+                let states = Queue::kept_together(slot.state);
+                if queue.kept(states) > most_kept(slot.state) {
+                    timers.over.insert(number);
+                    let oldest = queue.oldest(states).next();
+                    timers.note_wall(oldest.map_or(0, |spot| self.slab[spot.slot].finish.get()) + TOMBSTONE_MS);
+                }
+            }
+        }
+        if let Some(expiry) = waiting_expiry(&self.slab[at]) {
+            timers.expiries.insert(Spot::new(expiry, at));
+            timers.note_wall(expiry);
+        }
+    }
+
+    /// Takes a job out of its list and of all indexes but that of ids.
+    pub(super) fn detach(&mut self, at: u32) {
+        let slot = &self.slab[at];
+        let number = slot.queue;
+        let queue = &mut self.queues[number as usize];
+        let timers = &mut self.timers;
+        queue.remove(at, slot);
+        match slot.state {
+            State::Ready | State::Blocked => {}
+            State::Scheduled | State::Retrying => {
+                let new = queue.earliest_start();
+                timers.set_start(number, queue.next_start, new);
+                queue.next_start = new;
+            }
+            State::Running => {
+                timers.leases.remove(&Spot::new(slot.until.get(), at));
+                if let Some(deadline) = slot.cancel_deadline() {
+                    timers.cancels.remove(&Spot::new(deadline, at));
+                }
+            }
+            State::Succeeded | State::Dead | State::Cancelled | State::Expired | State::Discarded => {
+                timers.trims.remove(&Spot::new(slot.until.get(), at));
+                if timers.over.contains(&number) && !is_over(queue) {
+                    timers.over.remove(&number);
+                }
+            }
+        }
+        if let Some(expiry) = waiting_expiry(slot) {
+            timers.expiries.remove(&Spot::new(expiry, at));
+        }
+    }
+
+    /// Counts a change of the record and has it kept.
+    pub(super) fn touch(&mut self, at: u32, out: &mut Output) {
+        let slot = &mut self.slab[at];
+        slot.version = slot.version.wrapping_add(1);
+        self.write_meta(at, out);
+    }
+
+    pub(super) fn write_meta(&mut self, at: u32, out: &mut Output) {
+        let slot = &self.slab[at];
+        let key = Key::Job { table: Table::Meta, row: slot.row.get() as u64, sub: 0 };
+        out.writes.push(Write::Set(key, self.encoder.meta(slot)));
+    }
+
+    /// Says what every call has to say at its end.
+    pub(super) fn finish_call(&mut self, out: &mut Output) {
+        if self.timers.take_early() {
+            out.wakes.push(Wake::Timer);
+        }
+    }
+
+    /// Where a page goes on after `place`. Places are all but unique; while the job still stands there, exactly after it.
+    pub(super) fn place_after(&self, queue: u32, place: Place) -> Spot {
+        self.still_at(queue, place).unwrap_or(Spot::after(place.order))
+    }
+
+    /// The same for lists that are read backwards.
+    pub(super) fn place_before(&self, queue: u32, place: Place) -> Spot {
+        self.still_at(queue, place).unwrap_or(Spot::new(place.order, 0))
+    }
+
+    fn still_at(&self, queue: u32, place: Place) -> Option<Spot> {
+        let at = self.ids.find(&self.slab, place.id)?;
+        let slot = &self.slab[at];
+        (slot.queue == queue && slot.order == place.order).then(|| Spot::new(slot.order, at))
+    }
+}
+
+/// Ended records of this kind that a queue keeps.
+pub(super) const fn most_kept(state: State) -> usize {
+    match state {
+        State::Dead => MAX_DEAD,
+        _ => MAX_FINISHED,
+    }
+}
+
+pub(super) fn is_over(queue: &Queue) -> bool {
+    [State::Succeeded, State::Dead].into_iter().any(|state| queue.kept(Queue::kept_together(state)) > most_kept(state))
+}
+
+/// Whether a claim skips it.
+pub(super) fn is_expired(slot: &Slot, now: Now) -> bool {
+    slot.expiry().is_some_and(|at| at <= now.wall_ms)
+}
+
+/// When it expires, if it waits and that is still looked at.
+pub(super) fn waiting_expiry(slot: &Slot) -> Option<i64> {
+    if slot.has(flag::BEGUN) || slot.state == State::Running || slot.state.is_terminal() { None } else { slot.expiry() }
+}

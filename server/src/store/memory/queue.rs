@@ -1,0 +1,196 @@
+//! One queue: its lists, its pause, and what has been said about it.
+use std::collections::BTreeSet;
+
+use super::slot::Slot;
+use crate::model::{
+    ids::QueueName,
+    queue::{Pause, QueueFacts},
+    state::{State, StateSet},
+};
+
+/// Priorities, and so READY lists per queue.
+pub(super) const LEVELS: usize = 9;
+
+/// A place in a list: order, then slot. 12 bytes instead of 16, because there is one per job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Spot {
+    high: i32,
+    low: u32,
+    pub slot: u32,
+}
+
+impl Spot {
+    pub fn new(order: i64, slot: u32) -> Self {
+        Self { high: (order >> 32) as i32, low: order as u32, slot }
+    }
+
+    pub fn order(self) -> i64 {
+        i64::from(self.high) << 32 | i64::from(self.low)
+    }
+
+    /// After every place of this order.
+    pub fn after(order: i64) -> Self {
+        Self::new(order, u32::MAX)
+    }
+}
+
+/// Orders of lists by time: the due time above, arrival below it, so that places differ and equals keep their order.
+pub(super) mod by_time {
+    const ARRIVAL_BITS: u32 = 20;
+    /// The year 2248.
+    const LATEST_MS: i64 = (1 << (63 - ARRIVAL_BITS)) - 1;
+
+    pub fn order(due_ms: i64, arrival: i64) -> i64 {
+        due_ms.clamp(0, LATEST_MS) << ARRIVAL_BITS | (arrival & ((1 << ARRIVAL_BITS) - 1))
+    }
+
+    pub fn due_ms(order: i64) -> i64 {
+        order >> ARRIVAL_BITS
+    }
+}
+
+/// A queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub name: QueueName,
+    pub pause: Option<Pause>,
+    /// READY jobs, highest priority first.
+    pub ready: [BTreeSet<Spot>; LEVELS],
+    /// The other states' jobs, indexed by `State as usize`.
+    lists: [BTreeSet<Spot>; 11],
+    /// Per level: all up to this place have expired unstarted, so claims go on after it.
+    pub expired_to: [Option<Spot>; LEVELS],
+    /// A claim was told that there is nothing more, and no wake has followed: the next job that can be claimed raises one.
+    pub quiet: bool,
+    /// The entry in the machine's index of starts.
+    pub next_start: Option<i64>,
+}
+
+impl Queue {
+    pub fn new(name: QueueName) -> Self {
+        Self {
+            name,
+            pause: None,
+            ready: Default::default(),
+            lists: Default::default(),
+            expired_to: [None; LEVELS],
+            quiet: true,
+            next_start: None,
+        }
+    }
+
+    /// The list of a state other than READY.
+    pub fn list(&self, state: State) -> &BTreeSet<Spot> {
+        &self.lists[state as usize]
+    }
+
+    pub fn insert(&mut self, at: u32, slot: &Slot) {
+        let spot = Spot::new(slot.order, at);
+        let new = if slot.state == State::Ready {
+            let level = slot.level();
+            if self.expired_to[level].is_some_and(|seen| spot <= seen) {
+                self.expired_to[level] = None;
+            }
+            self.ready[level].insert(spot)
+        } else {
+            self.lists[slot.state as usize].insert(spot)
+        };
+        debug_assert!(new, "a job stands in one list, once");
+    }
+
+    pub fn remove(&mut self, at: u32, slot: &Slot) {
+        let spot = Spot::new(slot.order, at);
+        let found = if slot.state == State::Ready {
+            self.ready[slot.level()].remove(&spot)
+        } else {
+            self.lists[slot.state as usize].remove(&spot)
+        };
+        debug_assert!(found, "a job stands in the list of its state");
+    }
+
+    /// Takes whole lists, as they were built from records.
+    pub fn load(&mut self, state: State, level: usize, list: BTreeSet<Spot>) {
+        if state == State::Ready {
+            self.ready[level] = list;
+        } else {
+            self.lists[state as usize] = list;
+        }
+    }
+
+    pub fn ready_len(&self) -> usize {
+        self.ready.iter().map(BTreeSet::len).sum()
+    }
+
+    /// When the first SCHEDULED or RETRYING job is due.
+    pub fn earliest_start(&self) -> Option<i64> {
+        [State::Scheduled, State::Retrying]
+            .into_iter()
+            .filter_map(|state| self.list(state).first())
+            .map(|spot| by_time::due_ms(spot.order()))
+            .min()
+    }
+
+    /// The states whose records are counted together against a limit, `state` being one of them.
+    pub fn kept_together(state: State) -> StateSet {
+        match state {
+            State::Dead => DEAD,
+            _ => FINISHED,
+        }
+    }
+
+    /// Records kept in these states.
+    pub fn kept(&self, states: StateSet) -> usize {
+        states.iter().map(|state| self.list(state).len()).sum()
+    }
+
+    /// Records of these states, oldest first.
+    pub fn oldest(&self, states: StateSet) -> impl Iterator<Item = Spot> {
+        let mut lists: Vec<_> = states.iter().map(|state| self.list(state).iter().copied().peekable()).collect();
+        std::iter::from_fn(move || {
+            let firsts = lists.iter_mut().enumerate().filter_map(|(at, list)| list.peek().map(|spot| (*spot, at)));
+            let (_, at) = firsts.min()?;
+            lists[at].next()
+        })
+    }
+
+    pub fn facts(&self, oldest_ready_ms: Option<i64>) -> QueueFacts {
+        let mut counts = [0; 11];
+        for state in State::ALL {
+            counts[state as usize] =
+                if state == State::Ready { self.ready_len() } else { self.list(state).len() } as u64;
+        }
+        QueueFacts { name: self.name.clone(), pause: self.pause.clone(), counts, oldest_ready_ms }
+    }
+}
+
+/// Ended records, DEAD ones apart.
+pub(super) const FINISHED: StateSet =
+    StateSet::of(&[State::Succeeded, State::Cancelled, State::Expired, State::Discarded]);
+pub(super) const DEAD: StateSet = StateSet::of(&[State::Dead]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spots_sort_by_order_then_slot() {
+        let orders = [i64::MIN, -(1 << 40), -1, 0, 1, u32::MAX as i64, 1 << 33, i64::MAX];
+        for pair in orders.windows(2) {
+            assert!(Spot::new(pair[0], 9) < Spot::new(pair[1], 0), "{pair:?}");
+            assert!(Spot::after(pair[0]) < Spot::new(pair[1], 0), "{pair:?}");
+        }
+        for order in orders {
+            assert_eq!(Spot::new(order, 3).order(), order);
+        }
+        assert_eq!(size_of::<Spot>(), 12);
+    }
+
+    #[test]
+    fn times_sort_first_and_arrival_decides_between_equals() {
+        let now = 1_764_000_000_000;
+        assert!(by_time::order(now, 900_000) < by_time::order(now + 1, 1));
+        assert!(by_time::order(now, 1) < by_time::order(now, 2));
+        assert_eq!(by_time::due_ms(by_time::order(now, 1 << 40)), now);
+        assert!(by_time::order(i64::MAX, 5) > 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! Documents and log lines: what the machine only numbers and hands on.
+use bytes::Bytes;
+
+use super::{
+    codec::{named, write_doc},
+    machine::Machine,
+    slot::flag,
+    write::{Key, Output, Table, Write},
+};
+use crate::{
+    model::{ids::JobId, job::LogLine},
+    store::{Cas, Doc},
+};
+
+impl Machine {
+    /// Writes or deletes a document if its version is `expect` (0 = absent). A version is never used again for its key.
+    pub fn doc(&mut self, key: &str, expect: u64, new: Option<Bytes>, out: &mut Output) -> Cas {
+        let there = self.docs.get(key);
+        let version = there.map_or(0, |doc| doc.version);
+        if version != expect {
+            return Cas::Conflict(there.cloned());
+        }
+        let name = Key::Named(format!("{}{key}", named::DOC));
+        match new {
+            Some(value) => {
+                let version = if version == 0 { self.doc_floor + 1 } else { version + 1 };
+                let doc = Doc { version, value };
+                out.writes.push(Write::Set(name, write_doc(&doc)));
+                self.docs.insert(key.to_owned(), doc);
+                Cas::Done { version }
+            }
+            None => {
+                if self.docs.remove(key).is_some() {
+                    out.writes.push(Write::Remove(name));
+                    if version > self.doc_floor {
+                        self.doc_floor = version;
+                        let floor = Doc { version, value: Bytes::new() };
+                        out.writes.push(Write::Set(Key::Named(named::DOC_VERSION.to_owned()), write_doc(&floor)));
+                    }
+                }
+                Cas::Done { version: 0 }
+            }
+        }
+    }
+
+    /// Documents whose key starts with `prefix`, by key.
+    pub fn docs(&self, prefix: &str) -> Vec<(String, Doc)> {
+        self.docs
+            .range(prefix.to_owned()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, doc)| (key.clone(), doc.clone()))
+            .collect()
+    }
+
+    /// Numbers lines and has them kept, the newest `keep` of all (at least 1). False when the job is not there.
+    pub fn log(&mut self, id: JobId, lines: Vec<LogLine>, keep: usize, out: &mut Output) -> bool {
+        let Some(at) = self.ids.find(&self.slab, id) else { return false };
+        if lines.is_empty() {
+            return true;
+        }
+        let keep = keep.max(1) as u64;
+        let slot = &mut self.slab[at];
+        slot.set(flag::LOG, true);
+        let row = slot.row.get() as u64;
+        let extra = slot.extra_mut();
+        let next = extra.log_next.max(1);
+        let end = next + lines.len() as u64;
+        let old = extra.log_first.max(1);
+        let first = old.max(end.saturating_sub(keep));
+        extra.log_first = first;
+        extra.log_next = end;
+        let key = |sub| Key::Job { table: Table::Log, row, sub };
+        for (index, line) in (next..).zip(lines) {
+            if index >= first {
+                let line = LogLine { index, ..line };
+                out.writes.push(Write::Set(key(index), self.encoder.side(&line)));
+            }
+        }
+        out.writes.extend((old..first.min(next)).map(|index| Write::Remove(key(index))));
+        true
+    }
+
+    /// Where a job's log is: its row, the first index kept and the one that comes next. `None` = no job, or no line.
+    pub fn log_range(&self, id: JobId) -> Option<(u64, u64, u64)> {
+        let slot = &self.slab[self.ids.find(&self.slab, id)?];
+        let extra = slot.extra.as_ref().filter(|extra| extra.log_next > 0)?;
+        Some((slot.row.get() as u64, extra.log_first, extra.log_next))
+    }
+}
