@@ -105,10 +105,13 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer, job_service_pb2_gr
         self.streams: queue.Queue[WorkerStream] = queue.Queue()
         self.answers: dict[str, Callable[[Any], Any]] = {"Enqueue": created, "EnqueueMany": created_many}
         self.requests: list[tuple[str, Any]] = []
+        self.opened: list[WorkerStream] = []
         self.metadata: list[dict[str, Any]] = []
         self.server = grpc.server(futures.ThreadPoolExecutor(64))
-        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(self, self.server)
-        job_service_pb2_grpc.add_JobServiceServicer_to_server(self, self.server)
+        add: Any = worker_service_pb2_grpc
+        add.add_WorkerServiceServicer_to_server(self, self.server)
+        add = job_service_pb2_grpc
+        add.add_JobServiceServicer_to_server(self, self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
 
@@ -117,6 +120,8 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer, job_service_pb2_gr
         return f"jobwire://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
+        for stream in self.opened:
+            stream.end()
         self.server.stop(None).wait(WAIT)
 
     def stream(self) -> WorkerStream:
@@ -131,6 +136,7 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer, job_service_pb2_gr
         self.metadata.append(dict(context.invocation_metadata()))
         context.send_initial_metadata(())
         stream = WorkerStream(request_iterator)
+        self.opened.append(stream)
         self.streams.put(stream)
         try:
             yield from stream.responses()

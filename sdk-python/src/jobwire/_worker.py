@@ -104,6 +104,7 @@ class Worker:
             vitals=Vitals(),
         )
         self.config.info.start_time.GetCurrentTime()
+        self._session = Session(self.config)  # touched by the session's thread only
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._loop = LoopExecutor()
         self._pool = ThreadExecutor(concurrency)
@@ -212,7 +213,7 @@ class Worker:
 
     def _work(self) -> BaseException | None:
         self._transport = Transport(self._connection)
-        session = Session(self.config)
+        session = self._session
         while True:
             polled = session.poll(time.monotonic())
             if self._stream is not None:
@@ -280,7 +281,7 @@ class Worker:
         if task is None:
             self._finished(lease.token, released(f"no handler for {lease.job.task.type}"))
             return None
-        execution = Execution(task, lease, session.limits, self._sink, self._finished)
+        execution = Execution(task, lease, self._session.limits, self._sink, self._finished)
         self._executions[lease.token] = execution
         return execution
 
