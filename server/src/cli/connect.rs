@@ -6,7 +6,7 @@ use jobwire_proto::v1::{
     queue_service_client::QueueServiceClient,
 };
 use tonic::{
-    Request, Response, Status,
+    Code, Request, Response, Status,
     transport::{Channel, Endpoint},
 };
 
@@ -89,7 +89,7 @@ impl Server {
     ) -> Result<T, Failure> {
         match tokio::time::timeout(patience, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(status.into()),
+            Ok(Err(status)) => Err(self.failure(status)),
             Err(_) => {
                 let waited = crate::duration::format(patience);
                 let message = format!("{} did not answer within {waited}; whether it acted is unknown", self.address);
@@ -98,9 +98,13 @@ impl Server {
         }
     }
 
-    /// Opens a stream of answers; the stream itself may last.
-    pub async fn open<T>(&self, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Failure> {
-        self.ask(call).await
+    /// What a status means. Without details it is not from the server: the connection broke.
+    pub fn failure(&self, status: Status) -> Failure {
+        if status.code() == Code::Unavailable && status.details().is_empty() {
+            let message = format!("The server at {} went away ({})", self.address, status.message());
+            return Failure::new(Exit::Unreachable, message);
+        }
+        status.into()
     }
 }
 

@@ -108,7 +108,7 @@ pub async fn watch(
     let mut outage = Outage::default();
     loop {
         let message = WatchJobRequest { id: id.to_owned(), logs_after, payload_format: format as i32 };
-        let mut events = match server.open(server.jobs().watch_job(request(message))).await {
+        let mut events = match server.ask(server.jobs().watch_job(request(message))).await {
             Ok(events) => events,
             Err(failure) => {
                 outage.ride_out(failure).await?;
@@ -130,7 +130,7 @@ pub async fn watch(
                 }
                 Ok(None) => break,
                 Err(status) => {
-                    outage.ride_out(status.into()).await?;
+                    outage.ride_out(server.failure(status)).await?;
                     break;
                 }
             }
@@ -148,9 +148,13 @@ impl Outage {
 
     /// Pauses before the next try, or hands the failure back: it is of another kind, or has lasted too long.
     async fn ride_out(&mut self, failure: Failure) -> Result<(), Failure> {
+        let first = self.0.is_none();
         let since = *self.0.get_or_insert_with(Instant::now);
         if failure.exit != Exit::Unreachable || since.elapsed() > Self::PATIENCE {
             return Err(failure);
+        }
+        if first {
+            eprintln!("jobwire: {}; waiting for it to come back", failure.message);
         }
         tokio::time::sleep(Self::PAUSE).await;
         Ok(())
@@ -207,6 +211,7 @@ struct Teller {
     bar: Option<ProgressBar>,
     /// State and attempt told last.
     told: (i32, i32),
+    progress: String,
 }
 
 impl Teller {
@@ -217,7 +222,7 @@ impl Teller {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Self { bar, told: (0, -1) }
+        Self { bar, told: (0, -1), progress: String::new() }
     }
 
     fn tell(&mut self, event: &WatchJobResponse) {
@@ -232,7 +237,12 @@ impl Teller {
                     bar.set_position(progress.percent.unwrap_or(counted).clamp(0.0, 100.0) as u64);
                     bar.set_message(text::progress(progress));
                 }
-                None => self.say(&text::progress(progress)),
+                // A record repeats what was reported before.
+                None if text::progress(progress) != self.progress => {
+                    self.progress = text::progress(progress);
+                    self.say(&self.progress);
+                }
+                None => {}
             }
         }
         for line in &event.lines {

@@ -146,6 +146,7 @@ fn latency(stats: &QueueStats) -> String {
 fn rate(per_second: f64) -> String {
     match per_second {
         rate if rate <= 0.0 => "0".to_owned(),
+        rate if rate < 0.1 => "<0.1".to_owned(),
         rate if rate < 10.0 => format!("{rate:.1}"),
         rate => text::number(rate.round() as i64),
     }
@@ -178,7 +179,8 @@ async fn get(context: &Context, server: &Server, name: String) -> Result<Exit, F
             ("slots", format!("{} of {} busy", stats.slots_busy, stats.slots)),
         ];
         for (name, summary) in [("wait", &stats.wait), ("run", &stats.run)] {
-            if let Some(summary) = summary {
+            // Nothing measured reads as zero everywhere.
+            if let Some(summary) = summary.as_ref().filter(|summary| summary.max.is_some_and(|max| max != Default::default())) {
                 let word = |value: Option<prost_types::Duration>| value.map(text::words).unwrap_or_else(|| "–".to_owned());
                 facts.push((name, format!("p50 {}  p95 {}  p99 {}", word(summary.p50), word(summary.p95), word(summary.p99))));
             }
