@@ -174,7 +174,9 @@ impl Loaded {
                 (Some(text.clone()), Source::Flag)
             } else if let Some(text) = env(&key.env()).filter(|text| !text.is_empty()) {
                 (Some(text), Source::Env)
-            } else if let Some((text, path)) = file.as_ref().and_then(|(table, path)| Some((table.get(key.name)?, path))) {
+            } else if let Some((text, path)) =
+                file.as_ref().and_then(|(table, path)| Some((table.get(key.name)?, path)))
+            {
                 (Some(text.clone()), Source::File(path.clone()))
             } else {
                 (None, Source::Default)

@@ -11,8 +11,9 @@ use jobwire_proto::v1::{
 };
 
 use super::{
-    Context, enqueue,
+    Context,
     connect::{Server, request},
+    enqueue,
     exit::{Exit, Failure},
     output::{Format, Output},
     spec::{self, JobOptions, proto_duration},
@@ -267,7 +268,8 @@ impl Teller {
 /// One line about where a job is.
 pub fn happened(job: &Job) -> String {
     let most = job.spec.as_ref().and_then(|spec| spec.retry.as_ref()).map_or(0, |retry| retry.max_attempts);
-    let attempt = if most > 0 { format!("attempt {} of {most}", job.attempt) } else { format!("attempt {}", job.attempt) };
+    let attempt =
+        if most > 0 { format!("attempt {} of {most}", job.attempt) } else { format!("attempt {}", job.attempt) };
     let why = job.failure.as_ref().map(|failure| format!("  {}", text::failure(failure))).unwrap_or_default();
     match JobState::try_from(job.state) {
         Ok(JobState::Running) => format!("RUNNING  {attempt}  on {}", text::line(&job.worker_id)),
@@ -280,7 +282,8 @@ pub fn happened(job: &Job) -> String {
 
 /// `10:42:05.120 INFO  sent  to=ada`.
 pub fn log_line(line: &LogLine) -> String {
-    let fields: String = line.fields.iter().map(|(key, value)| format!("  {}={}", text::line(key), text::line(value))).collect();
+    let fields: String =
+        line.fields.iter().map(|(key, value)| format!("  {}={}", text::line(key), text::line(value))).collect();
     let time = text::clock(line.time.as_ref());
     format!("{time} {:5} {}{fields}", text::level(line.level), text::lines(&line.message))
 }

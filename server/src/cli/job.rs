@@ -272,7 +272,9 @@ async fn run_retry(context: &Context, server: &Server, retry: Retry) -> Result<E
 async fn run_rm(context: &Context, server: &Server, rm: Rm) -> Result<Exit, Failure> {
     let by_filter = rm.select.filter.is_some();
     if rm.select.bounds.dry_run && !by_filter {
-        return Err(Failure::usage("rm --dry-run counts what a --filter matches; to look at single jobs: jobwire job get ID"));
+        return Err(Failure::usage(
+            "rm --dry-run counts what a --filter matches; to look at single jobs: jobwire job get ID",
+        ));
     }
     let words = Words { verb: "Delete", done: "deleted" };
     bulk::run(&context.out, "DeleteJobsResponse", &words, rm.select, async |call: Call| {

@@ -19,7 +19,10 @@ pub fn line(text: &str) -> Cow<'_, str> {
 
 /// As [`line`], but line ends and tabs stay.
 pub fn lines(text: &str) -> String {
-    text.split('\n').map(|part| part.split('\t').map(line).collect::<Vec<_>>().join("\t")).collect::<Vec<_>>().join("\n")
+    text.split('\n')
+        .map(|part| part.split('\t').map(line).collect::<Vec<_>>().join("\t"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Control characters, and those that turn the direction of text around.
@@ -136,12 +139,8 @@ pub fn progress(progress: &Progress) -> String {
 pub fn number(n: impl Into<i64>) -> String {
     let n: i64 = n.into();
     let digits = n.unsigned_abs().to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
-        .collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
     format!("{}{}", if n < 0 { "-" } else { "" }, groups.join(","))
 }
 
