@@ -4,6 +4,7 @@ mod cli_support;
 use std::{io::Write as _, process::Stdio};
 
 use cli_support::{Done, LONG, Server};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use jobwire_proto::v1::{
@@ -290,4 +291,19 @@ fn the_second_of_two_servers_answers_if_the_first_is_gone() {
     let urls = format!("jobwire://{free},jobwire://{}", server.grpc);
     let done = Done::of(cli_support::jobwire().args(["health", "--url", &urls]).output().expect("runs"));
     assert_eq!(done.exits(0).out, "serving\n");
+}
+
+#[tokio::test]
+async fn an_interrupted_run_says_how_to_stop_the_job() {
+    let server = Server::start(&[]);
+    let mut command = tokio::process::Command::from(server.command(&["run", "nobody", "--follow"]));
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
+    let mut told = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert_eq!(told.next_line().await.expect("UTF-8").as_deref(), Some("READY"));
+    let pid = Pid::from_raw(child.id().expect("it runs") as i32).expect("a process");
+    kill_process(pid, Signal::INT).expect("it is there");
+    let last = told.next_line().await.expect("UTF-8").expect("a line");
+    assert!(last.contains("the job goes on. Stop it: jobwire job cancel "), "{last}");
+    assert_eq!(child.wait().await.expect("ends").code(), Some(130));
+    assert_eq!(server.run(&["job", "ls", "state = READY", "-o", "id"]).exits(0).out.lines().count(), 1);
 }

@@ -37,7 +37,7 @@ pub enum Command {
         #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
         duration: Option<Duration>,
         /// Shown wherever the queue is
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Hand out jobs again

@@ -44,10 +44,10 @@ pub fn words(duration: Duration) -> String {
     let (s, m, h, d) = (millis / 1_000, millis / 60_000, millis / 3_600_000, millis / 86_400_000);
     match millis {
         ..1_000 => format!("{millis} ms"),
-        ..10_000 => format!("{:.1} s", millis as f64 / 1_000.0),
-        ..60_000 => format!("{s} s"),
-        ..3_600_000 => format!("{m} m {} s", s % 60),
-        ..86_400_000 => format!("{h} h {} m", m % 60),
+        1_000..10_000 => format!("{:.1} s", millis as f64 / 1_000.0),
+        10_000..60_000 => format!("{s} s"),
+        60_000..3_600_000 => format!("{m} m {} s", s % 60),
+        3_600_000..86_400_000 => format!("{h} h {} m", m % 60),
         _ => format!("{d} d {} h", h % 24),
     }
 }
