@@ -96,7 +96,11 @@ fn errors_name_the_setting_as_it_was_written_and_what_would_be_right() {
         (&["--heartbeat", "20s"], &[], &["heartbeat 20s", "lease_ttl 30s"]),
         (&["--log-level", "a=b=c"], &[], &["--log-level: ", "warn"]),
         (&[], &[("JOBWIRE_DRAIN_TIMEOUT", "soon")], &["JOBWIRE_DRAIN_TIMEOUT: `soon`"]),
-        (&["--require-durability", "embedded-fsync", "--durability", "fast"], &[], &["embedded-fsync", "embedded-fast"]),
+        (
+            &["--require-durability", "embedded-fsync", "--durability", "fast"],
+            &[],
+            &["embedded-fsync", "embedded-fast"],
+        ),
         (&["--http-listen", "127.0.0.1:7420"], &[], &["listen and http_listen are both 127.0.0.1:7420"]),
     ] {
         let error = load(words, env).expect_err("refused");
