@@ -5,7 +5,7 @@ import { resolveConnection, type Connection, type ConnectionOptions } from "./en
 import type { JobwireError } from "./errors.js";
 import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
 import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
-import { Job, type JobAccess } from "./job.js";
+import { Job, settle, type JobAccess } from "./job.js";
 import { ResultStream } from "./results.js";
 import { retrying, within } from "./retry.js";
 import { buildSpec, buildSpecUnchecked, type BuiltSpec } from "./spec.js";
@@ -126,7 +126,7 @@ export class Client {
       this.#transport.unary(JobService.method.enqueue, request, { timeoutMs, signal }),
     );
     const job = new Job(this.#access, response.jobId, nameless(task), enqueueStatusOf(response.status));
-    if (response.result) return job.settle(response.result);
+    if (response.result) return settle(response.result, nameless(task));
     const left = waitMs === undefined ? {} : { timeout: Math.max(0, began + waitMs - performance.now()) };
     return job.result({ ...left, ...(signal && { signal }) });
   }

@@ -60,23 +60,11 @@ export class Job<Output = unknown> {
     const { result, stop } = this.#access.results.wait(this.id);
     try {
       const limits = { ...(timeout !== undefined && { timeoutMs: toMs(timeout, "timeout") }), signal };
-      return await this.settle(await within(result, limits, `job ${this.id}`));
+      return (await settle(await within(result, limits, `job ${this.id}`), this.#task)) as Output;
     } finally {
       stop();
       result.catch(() => {});
     }
-  }
-
-  /** @internal The value or error of a terminal job. */
-  async settle(result: JobResult): Promise<Output> {
-    const state = stateOf(result.state);
-    if (state === "succeeded") {
-      return (await validate(this.#task?.output, decodeBody(bodyOf(result.result)), "output")) as Output;
-    }
-    const failure = publicFailure(failureDataOf(result.failure));
-    if (state === "cancelled") throw new JobCancelled(this.id, state, failure);
-    if (state === "expired") throw new JobExpired(this.id, state, failure);
-    throw new JobFailed(this.id, state, failure);
   }
 
   /**
@@ -150,4 +138,14 @@ export class Job<Output = unknown> {
     if (!result || result.matchedCount === 0) throw new NotFound(`no job ${this.id}`, { reason: "JOB_NOT_FOUND" });
     return result.affectedCount > 0;
   }
+}
+
+/** The value of a job that succeeded, checked against its task's schema; the error of one that did not. */
+export async function settle(result: JobResult, task: AnyTask | undefined): Promise<unknown> {
+  const state = stateOf(result.state);
+  if (state === "succeeded") return validate(task?.output, decodeBody(bodyOf(result.result)), "output");
+  const failure = publicFailure(failureDataOf(result.failure));
+  if (state === "cancelled") throw new JobCancelled(result.jobId, state, failure);
+  if (state === "expired") throw new JobExpired(result.jobId, state, failure);
+  throw new JobFailed(result.jobId, state, failure);
 }

@@ -52,7 +52,8 @@ def timestamp(value: datetime, name: str) -> Timestamp:
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def _time(message: Any, name: str) -> datetime | None:
+def time_of(message: Any, name: str) -> datetime | None:
+    """A Timestamp field as datetime in UTC; None when it is unset."""
     if not message.HasField(name):
         return None
     value = getattr(message, name)
@@ -150,7 +151,7 @@ def progress_of(message: job_pb2.Progress) -> Progress:
         total=message.total,
         message=message.message,
         data=json_format.MessageToDict(message.data) if message.HasField("data") else {},
-        update_time=_time(message, "update_time"),
+        update_time=time_of(message, "update_time"),
     )
 
 
@@ -166,10 +167,10 @@ def status_of(job: job_pb2.Job) -> JobStatus:
         attempt=job.attempt,
         delivery=job.delivery,
         crashes=job.crashes,
-        create_time=_time(job, "create_time"),
-        schedule_time=_time(job, "schedule_time"),
-        start_time=_time(job, "start_time"),
-        finish_time=_time(job, "finish_time"),
+        create_time=time_of(job, "create_time"),
+        schedule_time=time_of(job, "schedule_time"),
+        start_time=time_of(job, "start_time"),
+        finish_time=time_of(job, "finish_time"),
         progress=progress_of(job.progress) if job.HasField("progress") else None,
         failure=failure_of(job.failure) if job.HasField("failure") else None,
         worker_id=job.worker_id,
@@ -183,7 +184,7 @@ def log_event_of(line: job_pb2.LogLine) -> LogEvent:
     """A log line with its level as in `logging`."""
     return LogEvent(
         index=line.index,
-        time=_time(line, "time"),
+        time=time_of(line, "time"),
         level=_LEVELS.get(int(line.level), 0),
         message=line.message,
         fields=dict(line.fields),
