@@ -1,7 +1,12 @@
 // One job on loan, as the session keeps it. The token never leaves the session.
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { spanOf } from "./duration.js";
 import type { CancelReason } from "./errors.js";
+import type { OutcomeSchema } from "./gen/jobwire/v1/worker_service_pb.js";
 import type { JobData, OutcomeData } from "./messages.js";
 import { bodyBytes, type Body } from "./payload.js";
+import { payloadInit, type SizeLimits } from "./spec.js";
+import { outcomeArm } from "./wire.js";
 
 /** An outcome that is worth sending. */
 export type Report = Exclude<OutcomeData, { kind: "dropped" }>;
@@ -19,7 +24,8 @@ export interface Lease {
   /** Whether a heartbeat or Hello has named it. */
   named: boolean;
   receivedAt: number;
-  startedAt: number;
+  /** Unset while `queued`. */
+  startedAt: number | undefined;
   /** Last progress report, or the start. */
   heardAt: number;
   /** The order that was passed on to the handler, if any. */
@@ -45,7 +51,7 @@ export function newLease(token: string, job: JobData, now: number, deliveryTtlMs
     atRisk: false,
     named: false,
     receivedAt: now,
-    startedAt: 0,
+    startedAt: undefined,
     heardAt: 0,
     cancelled: undefined,
     lost: false,
@@ -69,4 +75,32 @@ export function reportBytes(report: Report, checkpoint: Body | undefined): numbe
     bytes += 256 + (typeof value === "string" ? Buffer.byteLength(value) : value instanceof Uint8Array ? value.byteLength : 0);
   }
   return bytes;
+}
+
+/** The outcome, or, where the server is sure to refuse it, a failure that says so. */
+export function fitting(report: Report, checkpoint: Body | undefined, limits: SizeLimits): Report {
+  const { resultBytes, payloadBytes } = limits;
+  const size = report.kind === "succeeded" ? bodyBytes(report.result) : 0;
+  if (size > resultBytes) return unprocessable(report.runMs, `the result is ${size} bytes; the limit is ${resultBytes}`);
+  const bytes = reportBytes(report, checkpoint);
+  // A frame carries 3 MiB; this much fits beside anything else that travels with it.
+  const limit = resultBytes + payloadBytes;
+  return bytes > limit ? unprocessable(report.runMs, `the outcome and its jobs are ${bytes} bytes; the limit is ${limit}`) : report;
+}
+
+/** What is reported instead of an outcome that the server cannot take. */
+export function unprocessable(runMs: number, message: string): Report {
+  return { kind: "failed", failure: { kind: "unprocessable", type: "Unprocessable", message, stackTrace: "" }, action: "stop", runMs };
+}
+
+/** The outcome of a lease that is `done`, for a frame. */
+export function outcomeInit(lease: Lease): MessageInitShape<typeof OutcomeSchema> {
+  const outcome = lease.outcome!;
+  return {
+    leaseToken: lease.token,
+    result: outcomeArm(outcome),
+    runDuration: spanOf(outcome.runMs),
+    checkpoint: outcome.kind !== "succeeded" && lease.checkpoint ? payloadInit(lease.checkpoint) : undefined,
+    enqueue: outcome.enqueue,
+  };
 }

@@ -4,7 +4,7 @@ import type { Connection } from "./endpoints.js";
 import type { RunnerCommand, RunnerEvent } from "./messages.js";
 import { SessionHost } from "./session-host.js";
 import type { ThreadData } from "./session-thread.js";
-import type { SessionConfig } from "./session.js";
+import type { SessionConfig } from "./hello.js";
 import { GrpcTransport } from "./transport.js";
 
 export interface SessionLink {

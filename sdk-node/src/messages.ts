@@ -83,8 +83,8 @@ export type RunnerCommand =
   | { command: "risk"; key: number; atRisk: boolean }
   // The job was given back while its handler still runs: nobody waits for that handler any more.
   | { command: "abandon"; key: number }
-  | { command: "welcome"; limits: SizeLimits; serverId: string; serverVersion: string; resumed: number }
+  | { command: "welcome"; limits: SizeLimits; serverId: string; serverVersion: string; serverTimeMs: number | undefined; resumed: number }
   | { command: "disconnected"; message: string; retryInMs: number }
-  | { command: "draining"; reason: string }
+  | { command: "draining"; reason: string; ordered: boolean }
   | { command: "note"; level: "info" | "warn" | "error"; message: string }
   | { command: "stopped"; error?: { code: Code; message: string; details: ErrorDetails } };

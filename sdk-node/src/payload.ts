@@ -21,7 +21,10 @@ export class Payload {
     readonly contentType: string,
     /** Transformation that was applied (`"zstd"`); empty = none. */
     readonly contentEncoding = "",
-  ) {}
+  ) {
+    if (typeof data === "string" || data instanceof Uint8Array) return;
+    throw new InvalidArgument("Payload: data must be a string or a Uint8Array", { reason: "INVALID_FIELD", field: "data" });
+  }
 }
 
 /** Encodes a value. `undefined` becomes `null`. `field` names the value in errors. */

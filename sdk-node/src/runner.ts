@@ -75,6 +75,11 @@ export class Runner {
     }
   }
 
+  /** Asks every handler to stop. */
+  abort(message: string): void {
+    for (const { context } of this.#runs.values()) context.cancel("shutdown", message);
+  }
+
   #start(job: JobData): void {
     const began = performance.now();
     let context: JobContext;

@@ -2,7 +2,8 @@
 // batches. Lives in the session's thread, or on the main one.
 import { WorkerService, type StreamJobsRequest } from "./gen/jobwire/v1/worker_service_pb.js";
 import type { RunnerCommand, RunnerEvent } from "./messages.js";
-import { Session, type Action, type SessionConfig } from "./session.js";
+import type { SessionConfig } from "./hello.js";
+import { Session, type Action } from "./session.js";
 import type { StreamCall, Transport } from "./transport.js";
 
 export class SessionHost {

@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { Connection } from "./endpoints.js";
 import type { RunnerEvent } from "./messages.js";
 import { SessionHost } from "./session-host.js";
-import type { SessionConfig } from "./session.js";
+import type { SessionConfig } from "./hello.js";
 import { GrpcTransport } from "./transport.js";
 
 /** What the main thread passes at the start. */

@@ -9,7 +9,8 @@ import {
 } from "./gen/jobwire/v1/worker_service_pb.js";
 import { FailureKind } from "./gen/jobwire/v1/common_pb.js";
 import type { OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
-import { Session, type Action, type SessionConfig } from "./session.js";
+import type { SessionConfig } from "./hello.js";
+import { Session, type Action } from "./session.js";
 
 type FrameInit = Exclude<MessageInitShape<typeof StreamJobsResponseSchema>, { $typeName: string }>;
 type JobInit = Exclude<NonNullable<FrameInit["jobs"]>[number], { $typeName: string }>;

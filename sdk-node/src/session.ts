@@ -2,20 +2,21 @@
 // events and the time; `poll(now)` answers what to do and when to call again. The rules W1-W8 are those of
 // worker_service.proto.
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { msOf, spanOf } from "./duration.js";
+import { msOf } from "./duration.js";
 import type { CancelReason, JobwireError } from "./errors.js";
 import {
   DirectiveKind, GoAwayReason, RejectionReason, StreamJobsRequestSchema, WorkerState,
-  type CancelOrder, type Directive, type GoAway, type HelloSchema, type OutcomeRejection, type OutcomeSchema,
+  type CancelOrder, type Directive, type GoAway, type OutcomeRejection,
   type StreamJobsRequest, type StreamJobsResponse, type Welcome,
 } from "./gen/jobwire/v1/worker_service_pb.js";
-import { newLease, reportBytes, type Lease, type Report } from "./lease.js";
+import { helloInit, type SessionConfig } from "./hello.js";
+import { Inventory } from "./inventory.js";
+import { fitting, newLease, outcomeInit, reportBytes, unprocessable, type Lease, type Report } from "./lease.js";
 import type { OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
 import { Outbox } from "./outbox.js";
-import { bodyBytes } from "./payload.js";
 import { Reports, type FrameReports } from "./reports.js";
-import { DEFAULT_LIMITS, payloadInit, type SizeLimits } from "./spec.js";
-import { cancelReasonOf, jobDataOf, outcomeArm } from "./wire.js";
+import { DEFAULT_LIMITS, type SizeLimits } from "./spec.js";
+import { cancelReasonOf, jobDataOf } from "./wire.js";
 
 /** Receipt of a frame with jobs, when nothing else says it sooner. */
 const RECEIPT_MS = 1_000;
@@ -31,20 +32,6 @@ const UNHANDLED_MS = 5_000;
 
 /** Endings after which reconnecting is pointless: the worker stops and says why. */
 const FATAL = new Set(["FAILED_PRECONDITION", "INVALID_ARGUMENT", "PERMISSION_DENIED"]);
-
-export interface SessionConfig {
-  sessionId: string;
-  workerId: string;
-  types: string[];
-  subscriptions: MessageInitShape<typeof HelloSchema>["subscriptions"];
-  /** Handlers that may run at once. */
-  concurrency: number;
-  /** Leases to hold: concurrency plus prefetch. */
-  slots: number;
-  leaseTtlMs?: number;
-  graceMs: number;
-  info: MessageInitShape<typeof HelloSchema>["info"];
-}
 
 /** What the machine takes from outside besides events. */
 export interface SessionEnv {
@@ -104,9 +91,7 @@ export class Session {
   #started: string[] = [];
   #startedAt = Infinity;
   #receiptAt = Infinity;
-  #heartbeatAt = Infinity;
-  #unnamed: Lease[] = [];
-  #heartbeats: { seq: number; at: number; leases: Lease[] }[] = [];
+  #inventory = new Inventory();
   #sweepAt = Infinity;
 
   constructor(
@@ -135,7 +120,9 @@ export class Session {
     const ack = frame.heartbeatAck;
     if (ack) {
       for (const token of ack.lost) this.#lost(token);
-      this.#heartbeatAcked(Number(ack.heartbeatSeq), new Set(ack.lost));
+      for (const { lease, at } of this.#inventory.acked(Number(ack.heartbeatSeq))) {
+        if (!lease.lost) this.#trust(lease, at + this.#leaseTtlMs);
+      }
     }
     for (const order of frame.cancels) this.#ordered(order, now);
     for (const token of frame.recalls) {
@@ -230,30 +217,12 @@ export class Session {
     this.#heardAt = this.#helloAt = now;
     this.#seq = this.#receivedSeq = 0;
     this.#started = [];
-    this.#startedAt = this.#receiptAt = this.#heartbeatAt = Infinity;
-    this.#heartbeats = [];
+    this.#startedAt = this.#receiptAt = Infinity;
     const held = [...this.#leases.values()];
-    for (const lease of held) lease.named = true;
-    this.#unnamed = [];
-    const { config } = this;
+    this.#inventory.reset(held);
     this.#out.push({ do: "connect" });
     this.#stateChanged = this.#state() !== WorkerState.ACTIVE;
-    this.#send({
-      hello: {
-        sessionId: config.sessionId,
-        workerId: config.workerId,
-        held: held.map((lease) => ({
-          leaseToken: lease.token,
-          runningFor: lease.phase === "queued" || lease.startedAt === 0 ? undefined : spanOf(now - lease.startedAt),
-        })),
-        types: config.types,
-        subscriptions: config.subscriptions,
-        capacity: { slots: config.slots, concurrency: config.concurrency },
-        info: config.info,
-        revision: 1,
-        leaseTtl: config.leaseTtlMs === undefined ? undefined : spanOf(config.leaseTtlMs),
-      },
-    });
+    this.#send({ hello: helloInit(this.config, held, now) });
   }
 
   #welcome(welcome: Welcome, now: number): void {
@@ -262,7 +231,7 @@ export class Session {
     this.#leaseTtlMs = msOf(welcome.leaseTtl) || this.#leaseTtlMs;
     this.#deliveryTtlMs = msOf(welcome.deliveryTtl) || Math.min(10_000, this.#leaseTtlMs);
     this.#heartbeatMs = msOf(welcome.heartbeatInterval) || this.#leaseTtlMs / 3;
-    this.#heartbeatAt = now + this.#heartbeatMs;
+    this.#inventory.by(now + this.#heartbeatMs);
     if (welcome.limits) {
       this.#limits = {
         payloadBytes: welcome.limits.maxPayloadBytes || DEFAULT_LIMITS.payloadBytes,
@@ -283,6 +252,7 @@ export class Session {
       limits: this.#limits,
       serverId: welcome.serverId,
       serverVersion: welcome.serverVersion,
+      serverTimeMs: msOf(welcome.serverTime),
       resumed,
     });
     if (welcome.directive) this.#directive(welcome.directive, now);
@@ -322,7 +292,7 @@ export class Session {
     if (before) return;
     this.#leases.set(lease.key, lease);
     this.#byToken.set(lease.token, lease);
-    this.#unnamed.push(lease);
+    this.#inventory.arrived(lease);
     this.#sweepAt = Math.min(this.#sweepAt, lease.trustedUntil);
     if (this.#draining) return this.#release(lease, "the worker is draining", now);
     this.#queue.push(lease);
@@ -366,21 +336,10 @@ export class Session {
     if (lease.lost || outcome.kind === "dropped") {
       this.#forget(lease);
       // The server counts the slot as taken until a heartbeat no longer names the lease.
-      this.#heartbeatAt = Math.min(this.#heartbeatAt, now + RECEIPT_MS);
+      this.#inventory.by(now + RECEIPT_MS);
       return;
     }
-    this.#report(lease, this.#fitting(outcome, lease), now);
-  }
-
-  /** What the server is sure to refuse is reported as a failure that says so. */
-  #fitting(outcome: Report, lease: Lease): Report {
-    const { resultBytes, payloadBytes } = this.#limits;
-    if (outcome.kind === "succeeded" && bodyBytes(outcome.result) > resultBytes) {
-      return unprocessable(outcome.runMs, `the result is ${bodyBytes(outcome.result)} bytes; the limit is ${resultBytes}`);
-    }
-    const bytes = reportBytes(outcome, lease.checkpoint);
-    const limit = resultBytes + payloadBytes;
-    return bytes > limit ? unprocessable(outcome.runMs, `the outcome and its jobs are ${bytes} bytes; the limit is ${limit}`) : outcome;
+    this.#report(lease, fitting(outcome, lease.checkpoint, this.#limits), now);
   }
 
   #report(lease: Lease, outcome: Report, now: number): void {
@@ -472,15 +431,8 @@ export class Session {
     this.#sweepAt = Math.min(this.#sweepAt, lease.trustedUntil);
   }
 
-  #heartbeatAcked(seq: number, lost: Set<string>): void {
-    while (this.#heartbeats.length > 0 && this.#heartbeats[0]!.seq <= seq) {
-      const { at, leases } = this.#heartbeats.shift()!;
-      for (const lease of leases) if (!lost.has(lease.token)) this.#trust(lease, at + this.#leaseTtlMs);
-    }
-  }
-
   /** When this attempt has run too long, or has been silent too long. */
-  #limitAt({ cancelled, startedAt, heardAt, job: { timeoutMs, heartbeatTimeoutMs } }: Lease): number {
+  #limitAt({ cancelled, startedAt = 0, heardAt, job: { timeoutMs, heartbeatTimeoutMs } }: Lease): number {
     if (cancelled !== undefined) return Infinity;
     return Math.min(startedAt + (timeoutMs ?? Infinity), heardAt + (heartbeatTimeoutMs ?? Infinity));
   }
@@ -501,7 +453,7 @@ export class Session {
       if (lease.phase !== "running") continue;
       if (now >= this.#limitAt(lease)) {
         const { timeoutMs } = lease.job;
-        const timedOut = timeoutMs !== undefined && now >= lease.startedAt + timeoutMs;
+        const timedOut = timeoutMs !== undefined && now >= lease.startedAt! + timeoutMs;
         const message = timedOut ? `ran longer than ${timeoutMs} ms` : `no progress for ${lease.job.heartbeatTimeoutMs} ms`;
         this.#cancel(lease, "timeout", message, !timedOut);
       } else {
@@ -519,7 +471,7 @@ export class Session {
       case DirectiveKind.QUIET:
         return this.#setQuiet(true);
       case DirectiveKind.TERMINATE:
-        return this.#drain(msOf(directive.grace) ?? this.config.graceMs, directive.reason || "the server asks to stop", now);
+        return this.#drain(msOf(directive.grace) ?? this.config.graceMs, directive.reason || "the server asks to stop", now, true);
     }
   }
 
@@ -534,11 +486,11 @@ export class Session {
     this.#stateChanged = true;
   }
 
-  #drain(graceMs: number, reason: string, now: number): void {
+  #drain(graceMs: number, reason: string, now: number, ordered = false): void {
     if (this.#draining) return;
     this.#phase = { name: "finishing", graceAt: now + graceMs };
     this.#stateChanged = true;
-    this.#tell({ command: "draining", reason });
+    this.#tell({ command: "draining", reason, ordered });
     for (const lease of [...this.#queue]) this.#release(lease, "the worker is draining", now);
   }
 
@@ -553,7 +505,7 @@ export class Session {
       this.#tell({ command: "abandon", key: lease.key });
       this.#running -= 1;
       if (lease.lost) this.#forget(lease);
-      else this.#report(lease, { kind: "released", reason: "the worker is shutting down", runMs: now - lease.startedAt }, now);
+      else this.#report(lease, { kind: "released", reason: "the worker is shutting down", runMs: now - lease.startedAt! }, now);
     }
   }
 
@@ -615,14 +567,11 @@ export class Session {
 
   #sendHeartbeat(now: number): void {
     const leases = [...this.#leases.values()].filter((lease) => lease.phase !== "done");
-    for (const lease of leases) lease.named = true;
-    this.#unnamed = [];
     const { rssBytes, cpuPercent } = this.env.stats();
     this.#send({
       heartbeat: { held: leases.map((lease) => lease.token), running: this.#running, rssBytes: BigInt(rssBytes), cpuPercent },
     });
-    this.#heartbeats.push({ seq: this.#seq, at: now, leases });
-    this.#heartbeatAt = now + this.#heartbeatMs;
+    this.#inventory.sent(this.#seq, now, leases, this.#heartbeatMs);
   }
 
   #send(init: MessageInitShape<typeof StreamJobsRequestSchema>): void {
@@ -648,9 +597,7 @@ export class Session {
   }
 
   #heartbeatDueAt(): number {
-    while (this.#unnamed.length > 0 && (this.#unnamed[0]!.named || this.#unnamed[0]!.phase === "done")) this.#unnamed.shift();
-    const oldest = this.#unnamed[0];
-    return Math.min(this.#heartbeatAt, oldest ? oldest.receivedAt + this.#deliveryTtlMs / 2 : Infinity);
+    return this.#inventory.dueAt(this.#deliveryTtlMs);
   }
 
   #wakeAt(): number {
@@ -673,19 +620,4 @@ export class Session {
   #note(level: "info" | "warn" | "error", message: string): void {
     this.#tell({ command: "note", level, message });
   }
-}
-
-function outcomeInit(lease: Lease): MessageInitShape<typeof OutcomeSchema> {
-  const outcome = lease.outcome!;
-  return {
-    leaseToken: lease.token,
-    result: outcomeArm(outcome),
-    runDuration: spanOf(outcome.runMs),
-    checkpoint: outcome.kind !== "succeeded" && lease.checkpoint ? payloadInit(lease.checkpoint) : undefined,
-    enqueue: outcome.enqueue,
-  };
-}
-
-function unprocessable(runMs: number, message: string): Report {
-  return { kind: "failed", failure: { kind: "unprocessable", type: "Unprocessable", message, stackTrace: "" }, action: "stop", runMs };
 }

@@ -7,7 +7,7 @@ import {
 } from "@bufbuild/protobuf";
 import * as grpc from "@grpc/grpc-js";
 import type { Connection } from "./endpoints.js";
-import { InvalidArgument, Unavailable, type JobwireError } from "./errors.js";
+import { InvalidArgument, Unauthenticated, Unavailable, type JobwireError } from "./errors.js";
 import { errorOfStatus } from "./status.js";
 
 /** Limits of one call. */
@@ -77,10 +77,24 @@ export class GrpcTransport implements Transport {
     this.#endpoint = Math.floor(Math.random() * connection.endpoints.length);
   }
 
-  unary<I extends DescMessage, O extends DescMessage>(
+  async unary<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
-    { timeoutMs, signal }: CallLimits = {},
+    limits: CallLimits = {},
+  ): Promise<MessageShape<O>> {
+    try {
+      return await this.#unary(method, request, limits);
+    } catch (error) {
+      // A refused call has done nothing: once more, with what the token's file says now.
+      if (!(error instanceof Unauthenticated) || this.connection.tokenFile === undefined) throw error;
+      return this.#unary(method, request, limits);
+    }
+  }
+
+  #unary<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    { timeoutMs, signal }: CallLimits,
   ): Promise<MessageShape<O>> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(cancelled(signal));

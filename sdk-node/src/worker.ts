@@ -10,7 +10,7 @@ import { LagMonitor } from "./loop-lag.js";
 import type { RunnerCommand } from "./messages.js";
 import { http, type Classifier } from "./outcomes.js";
 import { Runner, summary, type Handler, type Registration } from "./runner.js";
-import type { SessionConfig } from "./session.js";
+import type { SessionConfig } from "./hello.js";
 import { defineTask, type Task } from "./tasks.js";
 import type { Logger } from "./types.js";
 import { VERSION } from "./version.js";
@@ -78,6 +78,8 @@ const stderr: Logger = {
   error: (message) => console.error(`jobwire: error: ${message}`),
 };
 
+/** Difference of clocks that is worth a line. It decides nothing. */
+const SKEW_MS = 2_000;
 /** Time that user code has after `run()` has resolved, when handlers were given up that still keep the process alive. */
 const EXIT_MS = 1_000;
 
@@ -98,6 +100,8 @@ export class Worker extends EventEmitter<WorkerEvents> {
   #finished: PromiseWithResolvers | undefined;
   #wasReady = false;
   #quiet = false;
+  /** The drain is meant to end the process: a signal, or an order of the server. */
+  #mustExit = false;
   #complaint = { why: "", at: -Infinity };
 
   constructor(client: Client, options: WorkerOptions = {}) {
@@ -131,7 +135,10 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const finished = (this.#finished = withResolvers());
     const handlers = {
       commands: (commands: RunnerCommand[]) => commands.forEach((command) => this.#obey(command)),
-      failed: (error: Error) => finished.reject(new Internal("the session broke down", { cause: error })),
+      failed: (error: Error) => {
+        this.#runner?.abort("the session broke down");
+        finished.reject(new Internal("the session broke down", { cause: error }));
+      },
     };
     const connect = this.#options.sessionThread === false ? localLink : threadLink;
     let link: SessionLink | undefined;
@@ -141,7 +148,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
       (events) => link?.send(events),
       (job, error) => {
         this.#logger.warn(`${job.type} ${job.id} failed in attempt ${job.attempt}: ${summary(error)}`);
-        this.emit("failed", { id: job.id, type: job.type, attempt: job.attempt }, error);
+        this.#tell("failed", { id: job.id, type: job.type, attempt: job.attempt }, error);
       },
     ));
     link = connect(config, connectionOf(this.#client), handlers);
@@ -176,12 +183,12 @@ export class Worker extends EventEmitter<WorkerEvents> {
   async #supervise(runner: Runner, finished: Promise<void>): Promise<void> {
     const lag = new LagMonitor(() => runner.sample(), (ms, running) => {
       this.#logger.warn(`the event loop was blocked for ${Math.round(ms)} ms while these ran: ${running.join(", ") || "none"}`);
-      this.emit("lag", ms, running);
+      this.#tell("lag", ms, running);
     });
     let signalled = false;
     const onSignal = () => {
       runner.post({ event: "drain", now: signalled });
-      signalled = true;
+      signalled = this.#mustExit = true;
     };
     const signals = this.#options.signals === false ? [] : (["SIGTERM", "SIGINT"] as const);
     for (const signal of signals) process.on(signal, onSignal);
@@ -190,10 +197,19 @@ export class Worker extends EventEmitter<WorkerEvents> {
     } finally {
       lag.stop();
       for (const signal of signals) process.off(signal, onSignal);
-      if (signalled && runner.abandoned > 0) {
+      if (this.#mustExit && runner.abandoned > 0) {
         this.#logger.warn(`${runner.abandoned} handlers did not stop in time; their jobs were given back`);
         setTimeout(() => process.exit(), EXIT_MS).unref();
       }
+    }
+  }
+
+  /** Emits; a listener that throws is logged and disturbs nothing. */
+  #tell<E extends keyof WorkerEvents>(event: E, ...args: WorkerEvents[E]): void {
+    try {
+      (this.emit as (event: E, ...args: WorkerEvents[E]) => boolean).call(this, event, ...args);
+    } catch (error) {
+      this.#logger.error(`a listener of ${event} threw ${summary(error)}`);
     }
   }
 
@@ -204,9 +220,11 @@ export class Worker extends EventEmitter<WorkerEvents> {
         const { serverId: id, serverVersion: version, resumed } = command;
         this.#logger.info(`connected to server ${id || "?"} ${version}${resumed > 0 ? ` with ${resumed} jobs in hand` : ""}`.trimEnd());
         this.#complaint = { why: "", at: -Infinity };
-        if (!this.#wasReady) this.emit("ready");
+        const skewMs = command.serverTimeMs === undefined ? 0 : Date.now() - command.serverTimeMs;
+        if (Math.abs(skewMs) > SKEW_MS) this.#logger.warn(`this machine's clock differs from the server's by ${Math.round(skewMs / 1_000)} s`);
+        if (!this.#wasReady) this.#tell("ready");
         this.#wasReady = true;
-        this.emit("connected", { id, version });
+        this.#tell("connected", { id, version });
         return;
       }
       case "disconnected":
@@ -215,11 +233,12 @@ export class Worker extends EventEmitter<WorkerEvents> {
           this.#logger.warn(`${command.message}; reconnecting`);
           this.#complaint = { why: command.message, at: performance.now() };
         }
-        this.emit("disconnected", command.message);
+        this.#tell("disconnected", command.message);
         return;
       case "draining":
         this.#logger.info(`draining: ${command.reason}`);
-        this.emit("draining", command.reason);
+        this.#mustExit ||= command.ordered;
+        this.#tell("draining", command.reason);
         return;
       case "note":
         return this.#logger[command.level](command.message);

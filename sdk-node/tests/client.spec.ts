@@ -1,5 +1,8 @@
 // The client against a scripted server.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, it } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
@@ -11,7 +14,7 @@ import {
 } from "../src/gen/jobwire/v1/job_service_pb.js";
 import {
   AlreadyExists, CallCancelled, Client, DeadlineExceeded, defineTask, InvalidArgument, JobCancelled, JobExpired, JobFailed,
-  NotFound, ResourceExhausted, Unavailable, type JobEvent,
+  NotFound, ResourceExhausted, Unauthenticated, Unavailable, type JobEvent,
 } from "../src/index.js";
 import { fail, ScriptedServer } from "./support/scripted-server.js";
 
@@ -135,6 +138,28 @@ describe("client: enqueue", () => {
     assert.deepEqual(server.calls[0]!.metadata.get("authorization"), ["Bearer secret"]);
     await client.close();
     assert.throws(() => new Client({ url: "jobwire://example.com", token: "secret" }), /allowPlaintextToken/);
+  });
+
+  it("reads the token's file again when it is refused", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "jobwire-token-"));
+    const tokenFile = join(folder, "token");
+    writeFileSync(tokenFile, "old\n");
+    await using server = await new ScriptedServer().listen();
+    server.unary = {
+      enqueue: (request) => {
+        if (server.calls.at(-1)!.metadata.get("authorization")[0] === "Bearer new") return accept.enqueue(request);
+        writeFileSync(tokenFile, "new\n");
+        return fail(status.UNAUTHENTICATED, "expired");
+      },
+    };
+    const client = new Client({ url: server.url, tokenFile });
+    await client.enqueue(greet, { name: "Ada" });
+    assert.equal(server.calls.length, 2);
+    server.unary["enqueue"] = () => fail(status.UNAUTHENTICATED, "no");
+    await assert.rejects(client.enqueue(greet, { name: "Ada" }), Unauthenticated);
+    assert.equal(server.calls.length, 4);
+    await client.close();
+    rmSync(folder, { recursive: true });
   });
 });
 

@@ -114,6 +114,17 @@ describe("worker: outcomes", () => {
     }
   });
 
+  it("survives a listener that throws", async () => {
+    const errors: string[] = [];
+    await using fixture = await Fixture.start({ bad: () => { throw new Error("no"); } }, { logger: { ...silent, error: (line) => errors.push(line) } });
+    fixture.worker.on("failed", () => {
+      throw new Error("listener");
+    });
+    fixture.stream.job("t1", "bad");
+    assert.equal((await fixture.stream.outcome("t1")).outcome.result.case, "failed");
+    assert.match(errors[0]!, /a listener of failed threw Error: listener/);
+  });
+
   it("refuses input that is no JSON, or does not fit the schema, without calling the handler", async () => {
     const counted = defineTask("counted", { input: numberSchema });
     const called: string[] = [];

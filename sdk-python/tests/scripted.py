@@ -101,7 +101,7 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer, job_service_pb2_gr
     """Streams of workers arrive in `streams`; unary calls are answered by `answers[name](request)`, which may raise
     StreamEnd; every request is kept in `requests`."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.streams: queue.Queue[WorkerStream] = queue.Queue()
         self.answers: dict[str, Callable[[Any], Any]] = {"Enqueue": created, "EnqueueMany": created_many}
         self.requests: list[tuple[str, Any]] = []
@@ -112,7 +112,7 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer, job_service_pb2_gr
         add.add_WorkerServiceServicer_to_server(self, self.server)
         add = job_service_pb2_grpc
         add.add_JobServiceServicer_to_server(self, self.server)
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
         self.server.start()
 
     @property

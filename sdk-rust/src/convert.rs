@@ -50,6 +50,6 @@ mod tests {
         for time in [UNIX_EPOCH + Duration::from_millis(1_700_000_000_123), UNIX_EPOCH - Duration::from_millis(1_500)] {
             assert_eq!(from_timestamp(&to_timestamp(time)), Some(time));
         }
-        assert_eq!(from_timestamp(&prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), None);
+        assert_eq!(from_timestamp(&prost_types::Timestamp { seconds: 0, nanos: -1 }), None);
     }
 }

@@ -15,6 +15,7 @@ pub mod errors;
 mod job_error;
 mod options;
 mod payload;
+mod session;
 mod task;
 mod types;
 

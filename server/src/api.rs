@@ -48,6 +48,17 @@ fn name_of<S: NamedService>(_: &S) -> &'static str {
     S::NAME
 }
 
+/// Names that health checks ask for; the empty one stands for the whole server.
+pub const SERVICES: [&str; 7] = [
+    "",
+    "jobwire.v1.JobService",
+    "jobwire.v1.WorkerService",
+    "jobwire.v1.QueueService",
+    "jobwire.v1.AdminService",
+    "jobwire.v1.ScheduleService",
+    "jobwire.v1.WorkflowService",
+];
+
 /// All services behind one tower service, to be mounted on a listener; and the handle that sets what health checks
 /// answer. Every service starts as SERVING, the empty name standing for the whole server.
 pub async fn services(engine: Engine) -> (Guarded<Routes>, HealthReporter) {

@@ -8,7 +8,6 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
-use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     config::{Config, Flags, Loaded},
@@ -89,7 +88,6 @@ pub struct Server {
     http: listen::Running,
     built: build::Built,
     shared: Arc<web::Shared>,
-    health: HealthReporter,
     drain_timeout: Duration,
 }
 
@@ -110,17 +108,14 @@ impl Server {
         let shared = Arc::<web::Shared>::default();
         let http = listen::http(http_tcp, &limits, web::router(shared.clone()));
 
-        let (health, health_service) = tonic_health::server::health_reporter();
         let built = build::build(config).await?;
         let info = built.engine.store_info().await.context("the store does not answer")?;
         if let Some(wanted) = config.store.require.filter(|wanted| info.durability < *wanted) {
             anyhow::bail!("require_durability is {}, but the store gives {}", wanted.name(), info.durability.name());
         }
-        let routes = built.routes.clone().add_service(health_service);
         let hint = format!("Health and metrics are on http://{http_address}/.");
-        let grpc = listen::grpc(grpc_tcp, &limits, hint, routes.prepare());
+        let grpc = listen::grpc(grpc_tcp, &limits, hint, built.service.clone());
         shared.serving(built.engine.clone(), [("grpc", grpc.stats()), ("http", http.stats())]);
-        report(&health, ServingStatus::Serving).await;
 
         let open = !(grpc_address.ip().is_loopback() && http_address.ip().is_loopback());
         tracing::info!(
@@ -134,7 +129,7 @@ impl Server {
             "jobwire serves"
         );
         let (durability, drain_timeout) = (info.durability.name(), config.listen.drain_timeout);
-        Ok(Self { grpc_address, http_address, durability, grpc, http, built, shared, health, drain_timeout })
+        Ok(Self { grpc_address, http_address, durability, grpc, http, built, shared, drain_timeout })
     }
 
     /// Resolves when the server cannot go on.
@@ -146,11 +141,11 @@ impl Server {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.drain_timeout;
         self.shared.draining();
-        report(&self.health, ServingStatus::NotServing).await;
+        self.built.not_serving().await;
         self.grpc.close();
         // The last tenth is for connections that do not end by themselves.
         let engine_deadline = deadline - self.drain_timeout / 10;
-        if tokio::time::timeout_at(engine_deadline, self.built.shutdown()).await.is_err() {
+        if tokio::time::timeout_at(engine_deadline, self.built.shutdown(self.drain_timeout * 8 / 10)).await.is_err() {
             tracing::warn!("the engine did not finish in time: outcomes not acknowledged will be sent again");
         }
         // The store is closed and every stream ended: what is still open is idle, or does not listen.
@@ -159,13 +154,6 @@ impl Server {
             tracing::warn!(connections = grpc + http, "connections were cut at the end of the drain");
         }
         tracing::info!("stopped");
-    }
-}
-
-/// The status of the server as a whole and of each service.
-async fn report(health: &HealthReporter, status: ServingStatus) {
-    for service in [""].into_iter().chain(build::SERVICES.iter().copied()) {
-        health.set_service_status(service, status).await;
     }
 }
 

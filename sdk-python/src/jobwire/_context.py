@@ -197,7 +197,28 @@ class Sink:
 
 
 class LogCapture(logging.Handler):
-    """Copies what a running handler logs to its job's log. Sits on the root logger while a worker runs."""
+    """Copies what a running handler logs to its job's log. One sits on the root logger while any worker runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._workers = 0
+
+    def __enter__(self) -> None:
+        self.acquire()
+        self._workers += 1
+        self.release()
+        logging.getLogger().addHandler(self)  # does nothing when it is there
+        tasks = logging.getLogger("jobwire.task")
+        if tasks.level == logging.NOTSET:
+            tasks.setLevel(logging.INFO)  # so that ctx.log.info reaches the job's log whatever the root's level
+
+    def __exit__(self, *_: object) -> None:
+        self.acquire()
+        self._workers -= 1
+        last = self._workers == 0
+        self.release()
+        if last:
+            logging.getLogger().removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         context = _current.get()
@@ -219,3 +240,6 @@ class LogCapture(logging.Handler):
             context._sink.logged(context._lease.token, line)
         except Exception:
             self.handleError(record)
+
+
+log_capture = LogCapture()

@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from ._calls import bridge
-from ._context import LogCapture, Sink
+from ._context import Sink, log_capture
 from ._errors import JobwireError, Unavailable
 from ._executors import Execution, LoopExecutor, ThreadExecutor
 from ._leases import (
@@ -190,19 +190,13 @@ class Worker:
     # --- the session's thread -------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
-        capture = LogCapture()
-        root = logging.getLogger()
-        root.addHandler(capture)
-        tasks_log = logging.getLogger("jobwire.task")
-        if tasks_log.level == logging.NOTSET:
-            tasks_log.setLevel(logging.INFO)  # ctx.log.info reaches the job's log whatever the root's level
         try:
-            error = self._work()
+            with log_capture:
+                error = self._work()
         except BaseException as failure:
             log.exception("the worker's session failed")
             error = failure
         finally:
-            root.removeHandler(capture)
             self._close_stream()
             self._loop.stop()
             self._pool.stop()

@@ -1,22 +1,25 @@
 //! The one place that knows every room: opens the store, starts the engine on it, and gathers the services.
+use std::{sync::Arc, time::Duration};
+
 use anyhow::Result;
 use tonic::service::Routes;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{config::Config, engine::Engine, store::StoreError};
-
-/// Full names of the services, for grpc.health.v1.
-pub const SERVICES: &[&str] = &[
-    "jobwire.v1.JobService",
-    "jobwire.v1.QueueService",
-    "jobwire.v1.WorkerService",
-    "jobwire.v1.AdminService",
-];
+use crate::{
+    api::{self, Guarded, ProtoTasks},
+    config::{Config, StorePlace},
+    engine::{Engine, EngineConfig, clock::SystemClock},
+    model::time::Clock,
+    store::{SharedStore, StoreError, memory::MemoryStore},
+};
 
 /// What a server is made of.
 pub struct Built {
     pub engine: Engine,
-    /// Everything on the gRPC port but grpc.health.v1.
-    pub routes: Routes,
+    /// Everything on the gRPC port.
+    pub service: Guarded<Routes>,
+    health: HealthReporter,
+    store: SharedStore,
 }
 
 impl Built {
@@ -25,26 +28,30 @@ impl Built {
         std::future::pending().await
     }
 
+    /// Health checks say so from now on.
+    pub async fn not_serving(&self) {
+        for service in api::SERVICES {
+            self.health.set_service_status(service, ServingStatus::NotServing).await;
+        }
+    }
+
     /// Says goodbye to workers, writes down what was accepted, closes the store.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self, patience: Duration) {
+        self.engine.shutdown(patience).await;
+        self.store.close().await;
+    }
 }
 
-/// Opens, starts, gathers. ARCHITECT: finish on merge (Engine::start, store by `config.store`, api::routes).
-pub async fn build(_config: &Config) -> Result<Built> {
-    let mut routes = Routes::builder();
-    let descriptors = jobwire_proto::DESCRIPTOR_SET;
-    routes
-        .add_service(
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(descriptors)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .build_v1()?,
-        )
-        .add_service(
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(descriptors)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .build_v1alpha()?,
-        );
-    Ok(Built { engine: Engine {}, routes: routes.routes() })
+/// Opens, starts, gathers.
+pub async fn build(config: &Config) -> Result<Built> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let store: SharedStore = match &config.store.place {
+        StorePlace::Memory => Arc::new(MemoryStore::new(clock.clone())),
+        StorePlace::Embedded(_) => anyhow::bail!("the embedded store is not built yet"),
+    };
+    let lease_ttl_ms = config.lease.ttl.as_millis() as i64;
+    let engine_config = EngineConfig { lease_ttl_ms, ..EngineConfig::default() };
+    let engine = Engine::start(engine_config, store.clone(), clock, Arc::new(ProtoTasks));
+    let (service, health) = api::services(engine.clone()).await;
+    Ok(Built { engine, service, health, store })
 }
