@@ -95,7 +95,11 @@ fn errors_name_the_setting_as_it_was_written_and_what_would_be_right() {
         (&["--max-connections", "0"], &[], &["--max-connections: ", "1 to 1000000"]),
         (&["--log-level", "a=b=c"], &[], &["--log-level: ", "warn"]),
         (&[], &[("JOBWIRE_DRAIN_TIMEOUT", "soon")], &["JOBWIRE_DRAIN_TIMEOUT: `soon`"]),
-        (&["--require-durability", "embedded-fsync", "--durability", "fast"], &[], &["embedded-fsync", "embedded-fast"]),
+        (
+            &["--require-durability", "embedded-fsync", "--durability", "fast"],
+            &[],
+            &["embedded-fsync", "embedded-fast"],
+        ),
         (&["--http-listen", "127.0.0.1:7420"], &[], &["listen and http_listen are both 127.0.0.1:7420"]),
     ] {
         let error = load(words, env).expect_err("refused");
