@@ -11,7 +11,7 @@ from jobwire import LogEvent, ProgressEvent, StateEvent
 
 def follow() -> None:
     """Prints what happens to one job until it has ended."""
-    job = send.opts(priority=2, idempotency_key="order-7").enqueue(Mail(["a@b.c", "d@e.f"], "hi"))
+    job = send.opts(priority=2, ttl="1h").enqueue(Mail(["a@b.c", "d@e.f"], "hi"))
     for event in job.events():
         match event:
             case StateEvent(state):
