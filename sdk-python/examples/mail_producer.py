@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mail_tasks import Mail, app, send
+from mail_tasks import Mail, send
 
 from jobwire import LogEvent, ProgressEvent, StateEvent
 
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     asyncio.run(many())
     results = send.enqueue_many([Mail(["x@y.z"], "hi"), Mail(["no address"], "hi")])
     print([result.status for result in results])
-    print(app.job(results[0].job_id).result(timeout=60))
+    print(send.job(results[0].job_id).result(timeout=60))
