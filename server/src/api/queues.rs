@@ -18,7 +18,6 @@ use crate::{
         filter::{Filter, JOB_FIELDS, QUEUE_FIELDS},
         ids::QueueName,
         limits::{BULK_DEFAULT, BULK_MOST},
-        state::StateSet,
     },
 };
 
@@ -100,22 +99,19 @@ impl Queues {
         let name = name("name", &request.name)?;
         let question = token::question(&["PurgeQueue", name.as_str()]);
         let bulk = Bulk {
-            selector: Selector::Filter(waiting_in(&name)),
+            selector: Selector::Filter(every_job_of(&name)),
             limit: size("limit", request.limit, BULK_DEFAULT, BULK_MOST)?,
             cursor: token::cursor("continue_token", question, &request.continue_token)?,
             dry_run: !request.force,
         };
         self.find(&request.name).await?;
-        let done = self.engine.delete(bulk, true).await?;
+        let done = self.engine.purge(bulk).await?;
         Ok(v1::PurgeQueueResponse { result: Some(bulk::to_result(question, done)) })
     }
 }
 
-/// Jobs of a queue that are neither running nor terminal.
-fn waiting_in(queue: &QueueName) -> Filter {
-    let states: Vec<String> = StateSet::WAITING.iter().map(|state| format!("state = {}", state.name())).collect();
-    Filter::parse(&format!("queue = \"{queue}\" AND ({})", states.join(" OR ")), JOB_FIELDS)
-        .expect("names need no escaping")
+fn every_job_of(queue: &QueueName) -> Filter {
+    Filter::parse(&format!("queue = \"{queue}\""), JOB_FIELDS).expect("names need no escaping")
 }
 
 /// Numbers of all queues, or of those named, added up.
@@ -155,17 +151,5 @@ impl QueueService for Queues {
 
     async fn delete_queue(&self, _: Request<v1::DeleteQueueRequest>) -> Answer<v1::DeleteQueueResponse> {
         answer(Err(ApiError::disabled("DeleteQueue")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_purge_is_confined_to_what_waits_in_the_queue() {
-        let scope = waiting_in(&"a/b:c".parse().expect("a name")).scope();
-        assert_eq!(scope.states, StateSet::WAITING);
-        assert_eq!(scope.queues, Some(vec!["a/b:c".parse().expect("a name")]));
     }
 }

@@ -9,9 +9,8 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    engine::{EnqueueError, JobError},
+    engine::{EnqueueError, JobError, StoreError},
     model::{filter::FilterError, ids::JobId},
-    store::StoreError,
 };
 
 /// The domain of every reason.

@@ -14,7 +14,7 @@ use crate::{
         unary,
     },
     engine::{Cancel, Engine, JobError, Patch, Retry},
-    model::job::Start,
+    model::{job::Start, state::State},
 };
 
 pub async fn cancel(engine: &Engine, request: v1::CancelJobsRequest) -> Parsed<v1::CancelJobsResponse> {
@@ -31,7 +31,9 @@ pub async fn cancel(engine: &Engine, request: v1::CancelJobsRequest) -> Parsed<v
         reason: at_most("reason", request.reason, NOTE_BYTES)?,
         grace_ms: span_between("grace", request.grace.as_ref(), 0, limits.delay_ms)?,
     };
-    let done = engine.cancel(bulk, cancel).await?;
+    let mut done = engine.cancel(bulk, cancel).await?;
+    // Cancelling twice is no error.
+    done.errors.retain(|(_, error)| !matches!(error, JobError::Terminal(State::Cancelled)));
     Ok(v1::CancelJobsResponse { result: Some(bulk::to_result(question, done)) })
 }
 
@@ -50,7 +52,9 @@ pub async fn retry(engine: &Engine, request: v1::RetryJobsRequest) -> Parsed<v1:
         spread_ms: span_between("spread", request.spread.as_ref(), 0, limits.delay_ms)?.unwrap_or_default(),
         queue: spec::optional_name("queue", &request.queue)?,
     };
-    let done = engine.retry(bulk, retry).await?;
+    let mut done = engine.retry(bulk, retry).await?;
+    // What is about to run anyway needs nothing.
+    done.errors.retain(|(_, error)| !matches!(error, JobError::WrongState(State::Ready)));
     Ok(v1::RetryJobsResponse { result: Some(bulk::to_result(question, done)) })
 }
 
@@ -113,6 +117,10 @@ pub async fn delete(engine: &Engine, request: v1::DeleteJobsRequest) -> Parsed<v
     let only_count = job_bulk.is_filter() && !request.force;
     let JobBulk { mut bulk, question } = job_bulk;
     bulk.dry_run = only_count;
-    let done = engine.delete(bulk, request.force || only_count).await?;
+    let mut done = engine.delete(bulk, request.force || only_count).await?;
+    if !request.force {
+        // Counted, and left alone.
+        done.errors.retain(|(_, error)| !matches!(error, JobError::Running | JobError::WrongState(_)));
+    }
     Ok(v1::DeleteJobsResponse { result: Some(bulk::to_result(question, done)) })
 }

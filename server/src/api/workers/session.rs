@@ -1,6 +1,9 @@
 //! One worker's stream, from its first frame to its status. Reading and writing are independent: neither a slow store nor
 //! a slow reader keeps frames of the worker from being read.
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use jobwire_proto::v1;
 use tokio::sync::mpsc::Receiver;
@@ -36,11 +39,12 @@ pub async fn run(engine: Engine, mut inbound: Frames, out: Sender<v1::StreamJobs
     };
     let (opening, rest) = open(&engine, first)?;
     let (handle, frames) = engine.open_session(opening.hello, FIRST).await?;
-    let write = write(&engine, frames, out, opening.unknown);
+    let sent = AtomicI64::new(0);
+    let write = write(&engine, frames, out, opening.unknown, &sent);
     tokio::pin!(write);
     let stop = tokio::select! {
         written = &mut write => Stop::Written(written),
-        stop = read(&engine, &mut inbound, &handle, rest) => stop,
+        stop = read(&engine, &mut inbound, &handle, rest, &sent) => stop,
     };
     let written = match stop {
         // Dropping the handle tells the engine that the stream broke.
@@ -66,6 +70,9 @@ fn open(engine: &Engine, mut first: v1::StreamJobsRequest) -> Parsed<(frame::Ope
     };
     if first.seq != FIRST {
         return Err(violation("seq", format!("is {}, but the first frame is {FIRST}", first.seq)));
+    }
+    if first.received_seq != 0 {
+        return Err(violation("received_seq", "must be 0 before anything was sent"));
     }
     let ctx = streaming(engine);
     let opening = frame::hello(ctx, hello)?;
@@ -95,7 +102,13 @@ enum Written {
 }
 
 /// Hands frames to the engine, `rest` of the first one before all. Never waits for the store.
-async fn read(engine: &Engine, inbound: &mut Frames, handle: &SessionHandle, rest: Option<WorkerFrame>) -> Stop {
+async fn read(
+    engine: &Engine,
+    inbound: &mut Frames,
+    handle: &SessionHandle,
+    rest: Option<WorkerFrame>,
+    sent: &AtomicI64,
+) -> Stop {
     if let Some(rest) = rest
         && !handle.frame(rest).await
     {
@@ -116,6 +129,11 @@ async fn read(engine: &Engine, inbound: &mut Frames, handle: &SessionHandle, res
         if frame.seq != expected {
             return Stop::Refused(violation("seq", format!("is {}, but the next frame is {expected}", frame.seq)));
         }
+        let sent = sent.load(Relaxed);
+        if frame.received_seq > sent {
+            let message = format!("is {}, but only frames up to {sent} were sent", frame.received_seq);
+            return Stop::Refused(violation("received_seq", message));
+        }
         match frame::frame(streaming(engine), frame) {
             Err(error) => return Stop::Refused(error),
             Ok(frame) => {
@@ -127,15 +145,18 @@ async fn read(engine: &Engine, inbound: &mut Frames, handle: &SessionHandle, res
     }
 }
 
-/// Writes the engine's frames until it has no more. `unknown`: tokens that the welcome reports as lost.
+/// Writes the engine's frames until it has no more. `unknown`: tokens that the welcome reports as lost. `sent`: the number
+/// of the last frame.
 async fn write(
     engine: &Engine,
     mut frames: Receiver<ServerFrame>,
     out: Sender<v1::StreamJobsResponse>,
     mut unknown: Vec<String>,
+    sent: &AtomicI64,
 ) -> Written {
     while let Some(frame) = frames.recv().await {
         let server = lease::Server { id: engine.server_id(), limits: engine.limits(), now_ms: engine.wall_ms() };
+        sent.store(frame.seq, Relaxed);
         if out.send(Ok(lease::frame(&server, frame, &mut unknown))).await.is_err() {
             return Written::Gone;
         }
