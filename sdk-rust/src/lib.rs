@@ -10,17 +10,22 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod backoff;
 mod client;
+mod coalesce;
 mod context;
 mod convert;
+mod enqueue;
 pub mod errors;
 mod handler;
+mod job;
 mod job_error;
 mod link;
 mod log;
 mod mailbox;
 mod options;
 mod payload;
+mod results;
 mod runner;
 mod session;
 mod target;
@@ -30,10 +35,12 @@ mod types;
 mod vitals;
 mod worker;
 
-pub use client::Client;
+pub use client::{Client, ClientBuilder};
 pub use context::{Ctx, Follow, RawCtx};
+pub use enqueue::{Enqueue, EnqueueMany};
 pub use errors::{Code, Error, RpcError};
 pub use handler::{Args, BlockingHandler, Handler, State, States};
+pub use job::{Job, JobResult};
 pub use job_error::JobError;
 pub use log::{JobLogs, job_logs};
 pub use options::{Options, Retry, Unique};

@@ -104,13 +104,13 @@ impl Settings {
         let url = self.url.as_deref().unwrap_or(DEFAULT_URL);
         let addresses = url.split(',').map(|part| Address::parse(part.trim())).collect::<Result<Vec<_>, _>>()?;
         let secret = self.token.is_some() || self.token_file.is_some();
-        if let Some(open) = addresses.iter().find(|address| secret && !address.tls && !address.is_loopback()) {
-            if !self.allow_plaintext_token {
-                return Err(Error::Config(format!(
-                    "a token would travel unencrypted to {}; use jobwires://, or allow_plaintext_token() in code",
-                    open.authority()
-                )));
-            }
+        if let Some(open) = addresses.iter().find(|address| secret && !address.tls && !address.is_loopback())
+            && !self.allow_plaintext_token
+        {
+            return Err(Error::Config(format!(
+                "a token would travel unencrypted to {}; use jobwires://, or allow_plaintext_token() in code",
+                open.authority()
+            )));
         }
         let identity = match (self.cert_file, self.key_file) {
             (Some(cert), Some(key)) => Some((cert, key)),
@@ -132,10 +132,8 @@ impl Target {
     /// The token to show. `fresh` reads its file again: after a refusal, and for each new stream.
     pub fn token(&self, fresh: bool) -> Result<Option<String>, Error> {
         let Some(path) = &self.token_file else { return Ok(self.token.clone()) };
-        if !fresh {
-            if let Some(token) = self.read.read().expect("no holder panics").clone() {
-                return Ok(Some(token));
-            }
+        if !fresh && let Some(token) = self.read.read().expect("no holder panics").clone() {
+            return Ok(Some(token));
         }
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::Config(format!("cannot read the token file {}: {error}", path.display())))?;

@@ -16,7 +16,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic_prost::ProstCodec;
 
-use crate::errors::{Code, Error, RpcError};
+use crate::errors::{Code, RpcError};
 use crate::target::{Address, Target};
 
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -32,15 +32,31 @@ pub(crate) type Incoming<T> = Pin<Box<dyn Stream<Item = RpcResult<T>> + Send>>;
 #[derive(Debug)]
 pub(crate) struct Transport {
     target: Target,
-    /// The shared connection, and which address it leads to.
-    current: Mutex<(usize, Option<Channel>)>,
+    current: Mutex<Shared>,
+}
+
+/// The shared connection.
+#[derive(Debug)]
+struct Shared {
+    /// Which address is its, or the next one's.
+    place: usize,
+    /// Counts connections, so that of many calls that fail on one only the first replaces it.
+    generation: u64,
+    channel: Option<Channel>,
+}
+
+/// The connection that a call went out on.
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    place: usize,
+    generation: u64,
 }
 
 impl Transport {
     /// Begins with a random address.
     pub fn new(target: Target) -> Self {
         let first = rand::random_range(0..target.addresses.len());
-        Self { target, current: Mutex::new((first, None)) }
+        Self { target, current: Mutex::new(Shared { place: first, generation: 0, channel: None }) }
     }
 
     /// One request, one answer.
@@ -63,7 +79,7 @@ impl Transport {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let (place, channel) = self.channel()?;
+        let (used, channel) = self.channel()?;
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_MAX);
         let mut request = self.request(request, fresh)?;
         request.set_timeout(deadline);
@@ -73,7 +89,7 @@ impl Transport {
         };
         match tokio::time::timeout(deadline, call).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(self.refused(&status, place)),
+            Ok(Err(status)) => Err(self.refused(&status, used)),
             Err(_) => Err(Box::new(RpcError::local(Code::DeadlineExceeded, format!("no answer within {deadline:?}")))),
         }
     }
@@ -84,15 +100,15 @@ impl Transport {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let (place, channel) = self.channel()?;
+        let (used, channel) = self.channel()?;
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_MAX);
         let request = self.request(request, true)?;
-        let address = self.address(place);
+        let address = self.address(used.place);
         let answers = async {
             grpc.ready().await.map_err(|error| tonic::Status::from_error(error.into()))?;
             grpc.server_streaming(request, PathAndQuery::from_static(path), ProstCodec::default()).await
         };
-        let answers = answers.await.map_err(|status| self.refused(&status, place))?.into_inner();
+        let answers = answers.await.map_err(|status| self.refused(&status, used))?.into_inner();
         Ok(answers.map_err(move |status| Box::new(rpc_error(&status, &address))).boxed())
     }
 
@@ -106,15 +122,15 @@ impl Transport {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let (place, channel) = self.channel()?;
+        let (used, channel) = self.channel()?;
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_MAX);
         let request = self.request(requests, true)?;
-        let address = self.address(place);
+        let address = self.address(used.place);
         let answers = async {
             grpc.ready().await.map_err(|error| tonic::Status::from_error(error.into()))?;
             grpc.streaming(request, PathAndQuery::from_static(path), ProstCodec::default()).await
         };
-        let answers = answers.await.map_err(|status| self.refused(&status, place))?.into_inner();
+        let answers = answers.await.map_err(|status| self.refused(&status, used))?.into_inner();
         Ok(answers.map_err(move |status| Box::new(rpc_error(&status, &address))).boxed())
     }
 
@@ -124,8 +140,8 @@ impl Transport {
         const PATH: &str = "/jobwire.v1.WorkerService/StreamJobs";
         let place = {
             let mut current = self.current.lock().expect("no holder panics");
-            current.0 = (current.0 + 1) % self.target.addresses.len();
-            current.0
+            current.place = (current.place + 1) % self.target.addresses.len();
+            current.place
         };
         let address = self.address(place);
         let cut = CancellationToken::new();
@@ -154,23 +170,26 @@ impl Transport {
         self.target.addresses[place].clone()
     }
 
-    fn channel(&self) -> RpcResult<(usize, Channel)> {
+    fn channel(&self) -> RpcResult<(Used, Channel)> {
         let mut current = self.current.lock().expect("no holder panics");
-        if let (place, Some(channel)) = &*current {
-            return Ok((*place, channel.clone()));
+        let used = Used { place: current.place, generation: current.generation };
+        if let Some(channel) = &current.channel {
+            return Ok((used, channel.clone()));
         }
-        let channel = self.endpoint(&self.target.addresses[current.0])?.connect_lazy();
-        current.1 = Some(channel.clone());
-        Ok((current.0, channel))
+        let channel = self.endpoint(&self.target.addresses[current.place])?.connect_lazy();
+        current.channel = Some(channel.clone());
+        Ok((used, channel))
     }
 
-    /// What a refusal means; an address that is not available is left for the next one.
-    fn refused(&self, status: &tonic::Status, place: usize) -> Box<RpcError> {
-        let error = rpc_error(status, &self.target.addresses[place]);
-        if error.code == Code::Unavailable && self.target.addresses.len() > 1 {
+    /// What a refusal means. A connection that is of no use is left behind, for the next address if there is one: its
+    /// runtime may have ended, or its server.
+    fn refused(&self, status: &tonic::Status, used: Used) -> Box<RpcError> {
+        let error = rpc_error(status, &self.target.addresses[used.place]);
+        if error.code == Code::Unavailable {
             let mut current = self.current.lock().expect("no holder panics");
-            if current.0 == place {
-                *current = ((place + 1) % self.target.addresses.len(), None);
+            if current.generation == used.generation {
+                let place = (used.place + 1) % self.target.addresses.len();
+                *current = Shared { place, generation: used.generation + 1, channel: None };
             }
         }
         Box::new(error)
