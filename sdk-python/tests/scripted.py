@@ -152,7 +152,10 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer, job_service_pb2_gr
         copy = job_service_pb2.WatchJobRequest()
         copy.CopyFrom(request)
         self.requests.append(("WatchJob", copy))
-        yield from self._answer("WatchJob", request, context)
+        try:
+            yield from self._answer("WatchJob", request, context)
+        except StreamEnd as end:
+            abort(context, end)
 
     def _answer(self, name: str, request: Any, context: Any) -> Any:
         self.metadata.append(dict(context.invocation_metadata()))

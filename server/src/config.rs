@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{duration, store::Durability};
+use crate::store::Durability;
 
 mod flags;
 mod keys;
@@ -58,7 +58,7 @@ pub enum Sync {
 pub struct ListenConfig {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
-    /// Open connections on each listener; the next one is refused.
+    /// Open connections on the gRPC port; the next one is refused. The HTTP port takes 1,000 at most.
     pub max_connections: usize,
     /// Streams that one connection may have open at once.
     pub max_streams: u32,
@@ -73,16 +73,8 @@ pub struct ListenConfig {
 /// How long a worker may be silent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeaseConfig {
+    /// Workers send a heartbeat every third of it.
     pub ttl: Duration,
-    /// `None` = a third of `ttl`.
-    pub heartbeat: Option<Duration>,
-}
-
-impl LeaseConfig {
-    /// How often workers are asked to send a heartbeat.
-    pub fn heartbeat(&self) -> Duration {
-        self.heartbeat.unwrap_or(self.ttl / 3)
-    }
 }
 
 /// What is logged and how.
@@ -125,7 +117,7 @@ impl Default for ListenConfig {
 
 impl Default for LeaseConfig {
     fn default() -> Self {
-        Self { ttl: Duration::from_secs(30), heartbeat: None }
+        Self { ttl: Duration::from_secs(30) }
     }
 }
 
@@ -270,13 +262,6 @@ impl Config {
                 "require_durability is {}, but this store and durability give {}",
                 wanted.name(),
                 level.name()
-            ));
-        }
-        if let Some(heartbeat) = self.lease.heartbeat.filter(|heartbeat| *heartbeat * 2 > self.lease.ttl) {
-            problems.push(format!(
-                "heartbeat {} is more than half of lease_ttl {}: one lost heartbeat would cost the lease",
-                duration::format(heartbeat),
-                duration::format(self.lease.ttl)
             ));
         }
         problems

@@ -25,7 +25,6 @@ fn without_anything_said_the_defaults_hold() {
     let loaded = load(&[], &[]).expect("loads");
     assert_eq!(loaded.config, Config::default());
     assert!(loaded.sources.iter().all(|source| *source == Source::Default));
-    assert_eq!(loaded.config.lease.heartbeat(), Duration::from_secs(10));
 }
 
 #[test]
@@ -55,11 +54,12 @@ fn the_clients_variables_and_empty_ones_are_no_settings() {
 
 #[test]
 fn what_is_printed_is_a_file_that_gives_the_same() {
-    let words = ["--store", "memory", "--lease-ttl=1m30s", "--heartbeat", "7s", "--insecure-no-auth"];
+    let words = ["--store", "memory", "--lease-ttl=1m30s", "--insecure-no-auth"];
     let loaded = load(&words, &[("JOBWIRE_LOG_FORMAT", "json")]).expect("loads");
     let printed = loaded.to_string();
     assert_eq!(printed.lines().count(), KEYS.len());
-    for line in ["store = \"memory\"", "lease_ttl = \"1m30s\"", "heartbeat = \"7s\""] {
+    assert!(printed.contains("# require_durability is not set"), "{printed}");
+    for line in ["store = \"memory\"", "lease_ttl = \"1m30s\""] {
         assert!(printed.contains(line), "{line} in\n{printed}");
     }
     assert!(printed.lines().any(|line| line.starts_with("log_format") && line.ends_with("# JOBWIRE_LOG_FORMAT")));
@@ -93,7 +93,6 @@ fn errors_name_the_setting_as_it_was_written_and_what_would_be_right() {
         (&["--listen", "7420"], &[], &["--listen: ", "IP:PORT"]),
         (&["--durability", "maybe"], &[], &["--durability: ", "fsync, fast"]),
         (&["--max-connections", "0"], &[], &["--max-connections: ", "1 to 1000000"]),
-        (&["--heartbeat", "20s"], &[], &["heartbeat 20s", "lease_ttl 30s"]),
         (&["--log-level", "a=b=c"], &[], &["--log-level: ", "warn"]),
         (&[], &[("JOBWIRE_DRAIN_TIMEOUT", "soon")], &["JOBWIRE_DRAIN_TIMEOUT: `soon`"]),
         (

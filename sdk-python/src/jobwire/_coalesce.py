@@ -7,7 +7,6 @@ result or error, and repeats its own job; a caller that gives up ends nothing.
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections.abc import Callable
@@ -84,8 +83,7 @@ class Coalescer:
         error = call.exception()
         if error is not None:
             for item in batch:
-                # A copy each: an exception raised in several threads at once would mix their tracebacks.
-                item.future.set_exception(copy.copy(error) if isinstance(error, JobwireError) else error)
+                item.future.set_exception(error._twin() if isinstance(error, JobwireError) else error)
         elif len(batch) == 1:
             _settle(batch[0], call.result())
         else:

@@ -97,10 +97,8 @@ def decoder(annotation: Any) -> Decoder:
             return _enum(base)
         if dataclasses.is_dataclass(base):
             return _record(base, _dataclass_fields(base), lambda **values: base(**values))
-        if typing.is_typeddict(base):
-            hints = typing.get_type_hints(base)
-            required = typing.cast(Any, base).__required_keys__
-            return _record(base, {key: (hint, key in required) for key, hint in hints.items()}, dict)
+        if issubclass(base, dict) and hasattr(base, "__required_keys__"):
+            return _record(base, _typeddict_fields(base), dict)
         if base is tuple:
             return _tuple(args)
         if base in (list, Sequence, Iterable, MutableSequence):
@@ -239,6 +237,15 @@ def _dataclass_fields(base: type) -> dict[str, tuple[Any, bool]]:
         for field in dataclasses.fields(base)
         if field.init
     }
+
+
+def _typeddict_fields(base: Any) -> dict[str, tuple[Any, bool]]:
+    # Under postponed annotations __required_keys__ knows only `total`, not Required and NotRequired.
+    fields = {}
+    for key, hint in typing.get_type_hints(base, include_extras=True).items():
+        marker = getattr(typing.get_origin(hint), "_name", "")
+        fields[key] = (hint, marker == "Required" or (marker != "NotRequired" and key in base.__required_keys__))
+    return fields
 
 
 def _record(base: type, fields: dict[str, tuple[Any, bool]], build: Callable[..., Any]) -> Decoder:

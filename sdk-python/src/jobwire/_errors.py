@@ -31,6 +31,7 @@ Any other exception out of a handler is a failure that follows the job's retry p
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -77,6 +78,12 @@ class JobwireError(Exception):
     def __str__(self) -> str:
         where = f" (field {self.field})" if self.field and self.field not in self.message else ""
         return f"{self.message}{where} [{self.reason or self.code}]"
+
+    def _twin(self) -> JobwireError:
+        """The same error to raise elsewhere: raised in two threads at once, one object would mix its tracebacks."""
+        twin = copy.copy(self)
+        twin.__cause__ = self.__cause__
+        return twin
 
 
 class InvalidArgument(JobwireError, ValueError):
@@ -159,7 +166,7 @@ class Internal(JobwireError):
 class JobNotSucceeded(JobwireError):
     """The awaited job ended, but not with success. `job_id`; `failure` is None when the server kept none."""
 
-    def __init__(self, message: str, *, job_id: str, failure: Failure | None) -> None:
+    def __init__(self, message: str, *, job_id: str = "", failure: Failure | None = None) -> None:
         super().__init__(message, reason=failure.type if failure else "")
         self.job_id = job_id
         self.failure = failure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import threading
 from concurrent.futures import Future
@@ -121,7 +120,7 @@ class ResultHub:
                 futures = self._waiting.pop(job_id, [])
             for future in futures:
                 if error is not None:
-                    future.set_exception(copy.copy(error))
+                    future.set_exception(error._twin())
                 else:
                     future.set_result(result)
 
@@ -130,4 +129,4 @@ class ResultHub:
             waiting, self._waiting = self._waiting, {}
         for futures in waiting.values():
             for future in futures:
-                future.set_exception(copy.copy(error) if isinstance(error, JobwireError) else error)
+                future.set_exception(error._twin() if isinstance(error, JobwireError) else error)

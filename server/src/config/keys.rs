@@ -112,16 +112,9 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "lease_ttl",
         value: "DURATION",
-        help: "How long a silent worker keeps its jobs (1s to 1h); they run again elsewhere at most 1 s later",
+        help: "How long a silent worker keeps its jobs (1s to 1h); they run again elsewhere at most 1 s later. Heartbeats come every third of it",
         set: |config, text| time(&mut config.lease.ttl, text, SECOND..=HOUR),
         get: |config| Some(duration::format(config.lease.ttl)),
-    },
-    Key {
-        name: "heartbeat",
-        value: "DURATION",
-        help: "How often workers show that they live; at most half of lease_ttl. Default: a third of it",
-        set: |config, text| time(config.lease.heartbeat.insert(SECOND), text, MILLISECONDS_100..=HOUR),
-        get: |config| config.lease.heartbeat.map(duration::format),
     },
     Key {
         name: "drain_timeout",
@@ -142,7 +135,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "max_connections",
         value: "N",
-        help: "Open connections on each listener; further ones are refused",
+        help: "Open connections on the gRPC port; further ones are refused. The HTTP port takes 1,000 at most",
         set: |config, text| number(&mut config.listen.max_connections, text, 1..=1_000_000),
         get: |config| Some(config.listen.max_connections.to_string()),
     },

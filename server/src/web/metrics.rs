@@ -27,6 +27,10 @@ pub(super) async fn text(shared: &Shared) -> String {
         }
         scrape.add("store_up", &[], f64::from(u8::from(store.is_some())));
         add_workers(&mut scrape, &engine.workers());
+        for counter in engine.counters() {
+            let labels: Vec<&str> = counter.labels.iter().map(String::as_str).collect();
+            scrape.add(counter.name, &labels, counter.value as f64);
+        }
     }
     add_store(&mut scrape, store.as_ref());
     for (listener, stats) in shared.listeners.get().into_iter().flatten() {
