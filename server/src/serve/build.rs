@@ -3,10 +3,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use tonic::service::Routes;
-use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{self, Guarded, ProtoTasks},
+    api::{self, Guarded, Health, ProtoTasks},
     config::{Config, StorePlace},
     engine::{Engine, EngineConfig, clock::SystemClock},
     model::time::Clock,
@@ -18,7 +17,7 @@ pub struct Built {
     pub engine: Engine,
     /// Everything on the gRPC port.
     pub service: Guarded<Routes>,
-    health: HealthReporter,
+    health: Health,
     store: SharedStore,
 }
 
@@ -28,11 +27,9 @@ impl Built {
         std::future::pending().await
     }
 
-    /// Health checks say so from now on.
+    /// Health checks say so from now on, and calls that wait end.
     pub async fn not_serving(&self) {
-        for service in api::SERVICES {
-            self.health.set_service_status(service, ServingStatus::NotServing).await;
-        }
+        self.health.not_serving().await;
     }
 
     /// Says goodbye to workers, writes down what was accepted, closes the store.
