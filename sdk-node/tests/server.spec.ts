@@ -6,8 +6,9 @@ import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import {
-  AlreadyExists, Client, InvalidArgument, JobCancelled, JobFailed, NotFound, type Job, type JobEvent, type JobOptions,
+  AlreadyExists, Client, InvalidArgument, JobCancelled, JobFailed, NotFound, Worker, type Job, type JobEvent, type JobOptions,
 } from "../src/index.js";
+import { Proxy } from "./support/proxy.js";
 import { RealServer } from "./support/real-server.js";
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
@@ -142,10 +143,44 @@ describe("with the real server", () => {
   });
 
   it("runs a dead job again when asked", async () => {
-    const job = await client.enqueue("conf.fail", { message: "once", times: 1 }, { retry: 1 });
+    const job = await client.enqueue("conf.fail", { message: "again" }, { retry: 1 });
     assert.equal((await failure(job)).state, "dead");
     assert.equal(await job.retry(), true);
-    assert.deepEqual(await job.result(PATIENCE), { attempt: 2 });
+    assert.equal((await failure(job)).state, "dead");
+    assert.equal((await job.status()).delivery, 2);
+  });
+
+  it("keeps running jobs over broken connections, and runs none of them twice", async () => {
+    const proxy = await Proxy.to(server.url);
+    const through = new Client({ url: proxy.url });
+    let finish!: () => void;
+    const held = new Promise<void>((resolve) => (finish = resolve));
+    let started = 0;
+    const ready: (() => void)[] = [];
+    const local = new Worker(through, { signals: false, concurrency: 8, logger: { info() {}, warn() {}, error() {} } }).handle("net.hold", async () => {
+      started += 1;
+      for (const wake of ready.splice(0)) wake();
+      await held;
+      return "held";
+    });
+    const done = local.run();
+    const jobs = await Promise.all(Array.from({ length: 6 }, () => client.enqueue("net.hold")));
+    while (started < 6) await new Promise<void>((resolve) => ready.push(resolve));
+    for (let i = 0; i < 3; i++) {
+      const reconnected = once(local, "connected");
+      proxy.cut();
+      await reconnected;
+    }
+    finish();
+    proxy.cut();
+    const results = await Promise.all(jobs.map((job) => job.result(PATIENCE)));
+    assert.deepEqual(new Set(results), new Set(["held"]));
+    for (const job of jobs) assert.deepEqual([(await job.status()).attempt, (await job.status()).delivery], [1, 1]);
+    assert.equal(started, 6);
+    await local.stop();
+    await done;
+    await through.close();
+    proxy.close();
   });
 
   it("loses nothing when its worker drains and another comes", async () => {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from mail_tasks import Mail, app, send
+from mail_tasks import Mail, send
 
 from jobwire import LogEvent, ProgressEvent, StateEvent
 
 
 def follow() -> None:
     """Prints what happens to one job until it has ended."""
-    job = send.opts(priority=2, idempotency_key="order-7").enqueue(Mail(["a@b.c", "d@e.f"], "hi"))
+    job = send.opts(priority=2, ttl="1h").enqueue(Mail(["a@b.c", "d@e.f"], "hi"))
     for event in job.events():
         match event:
             case StateEvent(state):
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     asyncio.run(many())
     results = send.enqueue_many([Mail(["x@y.z"], "hi"), Mail(["no address"], "hi")])
     print([result.status for result in results])
-    print(app.job(results[0].job_id).result(timeout=60))
+    print(send.job(results[0].job_id).result(timeout=60))

@@ -67,6 +67,7 @@ ACCEPTED = """
     job: Job[int] = send.enqueue(Mail("x"))
     number: int = job.result(timeout=20)
     text: str = resize.opts(delay="10m", priority=2, tags=["x"]).enqueue("p", width=3).result()
+    same: int = send.job("id").result()
     more: Job[str] = app.enqueue(resize.s("p"))
 
     async def main() -> None:

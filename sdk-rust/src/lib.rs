@@ -10,17 +10,32 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod client;
+mod context;
 mod convert;
 pub mod errors;
+mod handler;
 mod job_error;
+mod link;
+mod log;
+mod mailbox;
 mod options;
 mod payload;
+mod runner;
 mod session;
+mod target;
 mod task;
+mod transport;
 mod types;
+mod vitals;
+mod worker;
 
+pub use client::Client;
+pub use context::{Ctx, Follow, RawCtx};
 pub use errors::{Code, Error, RpcError};
+pub use handler::{Args, BlockingHandler, Handler, State, States};
 pub use job_error::JobError;
+pub use log::{JobLogs, job_logs};
 pub use options::{Options, Retry, Unique};
 pub use payload::Payload;
 pub use task::Task;
@@ -28,6 +43,7 @@ pub use types::{
     Affected, CancelReason, EnqueueStatus, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine,
     OnConflict, OnExhausted, Progress, Queue, Throttle, UniqueScope,
 };
+pub use worker::{Worker, WorkerBuilder, shutdown_signal};
 
 use std::time::Duration;
 
@@ -58,6 +74,7 @@ pub const fn days(count: u64) -> Duration {
 
 /// Everything a small program needs, serde's two derives included.
 pub mod prelude {
-    pub use crate::{Error, JobError, Options, Retry, Task, days, hours, millis, mins, secs};
+    pub use crate::{Client, Ctx, Error, State, Worker, shutdown_signal};
+    pub use crate::{JobError, Options, Retry, Task, days, hours, millis, mins, secs};
     pub use serde::{Deserialize, Serialize};
 }

@@ -20,7 +20,7 @@ from ._results import ResultHub
 from ._tasks import TaskCall
 from ._transport import Connection, Transport, parse_url
 from ._types import Duration, EnqueueResult, JobOptions, to_seconds
-from .v1 import job_pb2, job_service_pb2
+from .v1 import common_pb2, job_pb2, job_service_pb2
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -229,7 +229,7 @@ class Client:
     def _run_call(self, spec: job_pb2.JobSpec) -> Callable[[float | None], Future[Any]]:
         def start(remaining: float | None) -> Future[Any]:
             wait = WAIT_MAX if remaining is None else min(remaining, WAIT_MAX)
-            request = pb.EnqueueRequest(job=spec, wait=duration(wait))
+            request = pb.EnqueueRequest(job=spec, wait=duration(wait), payload_format=common_pb2.PAYLOAD_FORMAT_RAW)
             return self._process.transport.unary("Enqueue", request, wait + 5.0)
 
         return start

@@ -202,6 +202,12 @@ class Task(Generic[P, R]):
         """`run` for asyncio."""
         return await self._app.arun(self.s(*args, **kwargs))
 
+    def job(self, id: str) -> Job[R]:
+        """The handle of a job of this type by its id, with a typed result; asks nobody."""
+        from ._job import Job
+
+        return Job(self._app, id, self.decode_result)
+
     def decode_result(self, value: Any) -> R:
         """A plain JSON value as what the handler is annotated to return."""
         result: R = self.signature.decode_result(value, "result")

@@ -453,6 +453,8 @@ impl Dispatch {
         for (key, unused) in plan {
             if let Some(member) = self.members.get_mut(&key) {
                 member.in_use = member.in_use.saturating_sub(unused as u32);
+                // What this claim held in vain may serve a queue that found no slot meanwhile.
+                self.touch(key);
             }
         }
         if more {

@@ -250,9 +250,10 @@ impl Session {
             self.table.received(frame.received_seq, now_ms);
         }
         self.on_started(&frame.started, now_ms);
-        let mut gone = self.on_outcomes(frame.seq, frame.outcomes, frame.refused);
+        // Before the outcomes of the same frame, which end the leases that they belong to.
         self.on_progress(frame.progress, now_ms);
         self.on_logs(frame.logs);
+        let mut gone = self.on_outcomes(frame.seq, frame.outcomes, frame.refused);
         if let Some(heartbeat) = frame.heartbeat {
             gone.extend(self.on_heartbeat(frame.seq, heartbeat, now_ms));
         }
