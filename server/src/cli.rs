@@ -26,7 +26,7 @@ use output::{Format, Output};
 #[derive(clap::Args, Clone, Debug)]
 pub struct Global {
     /// Server: jobwire://HOST[:PORT]; several with commas between, the first that answers is taken
-    #[arg(long, global = true, env = "JOBWIRE_URL", default_value = connect::DEFAULT_URL, help_heading = "Global")]
+    #[arg(long, global = true, env = "JOBWIRE_URL", hide_env_values = true, default_value = connect::DEFAULT_URL, help_heading = "Global")]
     url: String,
     /// How results are written; default: table on a terminal, else json
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", help_heading = "Global")]
@@ -89,7 +89,7 @@ pub fn run(global: Global, command: Command) -> ExitCode {
         }
     };
     let done = runtime.block_on(async {
-        // Bulk changes stop between two calls and say how far they came.
+        // Those that change or wait say what is left behind.
         if stops_by_itself(&command) {
             return dispatch(&context, command).await;
         }
@@ -122,6 +122,8 @@ fn stops_by_itself(command: &Command) -> bool {
     use job::Command as Job;
     matches!(
         command,
-        Command::Job(Job::Cancel(_) | Job::Retry(_) | Job::Rm(_)) | Command::Queue(queue::Command::Purge(_))
+        Command::Run(_)
+            | Command::Job(Job::Cancel(_) | Job::Retry(_) | Job::Rm(_))
+            | Command::Queue(queue::Command::Purge(_))
     )
 }

@@ -174,7 +174,9 @@ impl Loaded {
                 (Some(text.clone()), Source::Flag)
             } else if let Some(text) = env(&key.env()).filter(|text| !text.is_empty()) {
                 (Some(text), Source::Env)
-            } else if let Some((text, path)) = file.as_ref().and_then(|(table, path)| Some((table.get(key.name)?, path))) {
+            } else if let Some((text, path)) =
+                file.as_ref().and_then(|(table, path)| Some((table.get(key.name)?, path)))
+            {
                 (Some(text.clone()), Source::File(path.clone()))
             } else {
                 (None, Source::Default)
@@ -245,7 +247,8 @@ impl Config {
             .filter(|(_, address)| !address.ip().is_loopback())
             .map(|(name, address)| format!("{name} {address}"))
             .collect();
-        if !open.is_empty() && !(self.listen.insecure_no_auth && self.listen.insecure_no_tls) {
+        let accepted = self.listen.insecure_no_auth && self.listen.insecure_no_tls;
+        if !open.is_empty() && !accepted {
             problems.push(format!(
                 "{} can be reached from other machines, and this version has neither authentication nor TLS: whoever \
                  reaches the port can read, add and delete jobs. Listen on 127.0.0.1, or say so in full with \

@@ -95,7 +95,9 @@ impl Stats {
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => "; another program, perhaps another Jobwire, has it: stop it or choose another port",
+            io::ErrorKind::AddrInUse => {
+                "; another program, perhaps another Jobwire, has it: stop it or choose another port"
+            }
             io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose another port",
             io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
             _ => "",

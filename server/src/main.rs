@@ -9,10 +9,20 @@ use jobwire_server::{
     serve::{self, dev::Dev},
 };
 
+const AFTER_HELP: &str = "\
+Start here:
+  jobwire dev                            a server on this machine
+  jobwire run greet '{\"name\":\"Ada\"}'   a job, and its result
+
+Exit codes:
+  0 done           1 the job did not succeed   2 usage
+  3 not found      4 unreachable               5 denied
+  6 refused        7 still running             8 a bug      130 interrupted";
+
 /// Background jobs for any language, over one gRPC contract.
 #[derive(Parser, Debug)]
-#[command(name = "jobwire", version, max_term_width = 110, propagate_version = true)]
-#[command(after_help = "Start here:\n  jobwire dev                          a server on this machine\n  jobwire run greet '{\"name\":\"Ada\"}'   a job, and its result\n\nExit codes: 0 done, 1 the job did not succeed, 2 usage, 3 not found, 4 unreachable, 5 denied, 6 refused, 7 still running,\n8 a bug, 130 interrupted")]
+#[command(name = "jobwire", version, max_term_width = 120)]
+#[command(after_help = AFTER_HELP)]
 struct Arguments {
     #[command(flatten)]
     global: cli::Global,

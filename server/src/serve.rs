@@ -78,6 +78,9 @@ fn on_runtime(work: impl Future<Output = Result<()>>) -> ExitCode {
     }
 }
 
+/// Open connections on the HTTP port: probes, scrapers, people.
+const HTTP_CONNECTIONS: usize = 1_000;
+
 /// A server at work.
 pub struct Server {
     pub grpc_address: SocketAddr,
@@ -106,7 +109,8 @@ impl Server {
         let (grpc_address, http_address) = (grpc_tcp.local_addr()?, http_tcp.local_addr()?);
 
         let shared = Arc::<web::Shared>::default();
-        let http = listen::http(http_tcp, &limits, web::router(shared.clone()));
+        let http_limits = listen::Settings { max_connections: HTTP_CONNECTIONS, ..limits.clone() };
+        let http = listen::http(http_tcp, &http_limits, web::router(shared.clone()));
 
         let built = build::build(config).await?;
         let info = built.engine.store_info().await.context("the store does not answer")?;
@@ -160,16 +164,20 @@ impl Server {
 /// Lets the process open as many files as it may, and warns if that is less than the connections it would accept.
 fn raise_open_files(limits: &listen::Settings) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    /// Files, threads' wake-ups, log: more than a server has open besides its connections.
-    const OTHERS: u64 = 100;
+    /// The HTTP port's connections, the store's files: more than a server has open besides its gRPC connections.
+    const OTHERS: u64 = HTTP_CONNECTIONS as u64 + 100;
     let now = getrlimit(Resource::Nofile);
     if now.current != now.maximum {
         // Refused = as before, and the warning below tells.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum });
     }
-    let wanted = 2 * limits.max_connections as u64 + OTHERS;
+    let wanted = limits.max_connections as u64 + OTHERS;
     if let Some(files) = getrlimit(Resource::Nofile).current.filter(|files| *files < wanted) {
-        tracing::warn!(files, wanted, "fewer files may be open (ulimit -n) than max_connections needs; new connections will wait");
+        tracing::warn!(
+            files,
+            wanted,
+            "fewer files may be open (ulimit -n) than max_connections needs; new connections will wait"
+        );
     }
 }
 

@@ -4,11 +4,12 @@ mod cli_support;
 use std::{io::Write as _, process::Stdio};
 
 use cli_support::{Done, LONG, Server};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use jobwire_proto::v1::{
-    Failure, LeaseJobsRequest, LogLine, LogLevel, Outcome, Payload, Progress, ReportJobsRequest, LogReport, ProgressReport,
-    outcome, payload::Body, worker_service_client::WorkerServiceClient,
+    Failure, LeaseJobsRequest, LogLevel, LogLine, LogReport, Outcome, Payload, Progress, ProgressReport,
+    ReportJobsRequest, outcome, payload::Body, worker_service_client::WorkerServiceClient,
 };
 
 fn id_of(done: &Done) -> String {
@@ -93,7 +94,11 @@ fn changes_of_many_are_counted_and_need_a_yes() {
     assert_eq!(counted.json()["result"]["matchedCount"], 3);
     let asked = server.run(&["job", "cancel", "--filter", "queue = x"]).exits(2);
     assert!(asked.err.contains("3 match, such as") && asked.err.contains("add --yes"), "{}", asked.err);
-    assert_eq!(server.run(&["job", "ls", "state = READY", "-o", "id"]).exits(0).out.lines().count(), 3, "nothing changed");
+    assert_eq!(
+        server.run(&["job", "ls", "state = READY", "-o", "id"]).exits(0).out.lines().count(),
+        3,
+        "nothing changed"
+    );
 
     let two = server.run(&["job", "cancel", "--filter", "queue = x", "--yes", "--limit", "2"]).exits(0);
     assert_eq!(two.json()["result"]["affectedCount"], 2);
@@ -103,7 +108,10 @@ fn changes_of_many_are_counted_and_need_a_yes() {
     assert_eq!(again.out, "2 started again\n");
     let gone = server.run(&["job", "rm", "--filter", "*", "--yes", "-o", "table"]).exits(0);
     assert_eq!(gone.out, "3 deleted\n");
-    assert_eq!(server.run(&["job", "cancel", "--filter", "*", "--yes", "-o", "table"]).exits(0).out, "0 cancelled, or asked to stop\n");
+    assert_eq!(
+        server.run(&["job", "cancel", "--filter", "*", "--yes", "-o", "table"]).exits(0).out,
+        "0 cancelled, or asked to stop\n"
+    );
 }
 
 #[test]
@@ -227,7 +235,8 @@ async fn follow_with_worker(server: &Server, words: &[&str], kind: &str, outcome
 #[tokio::test]
 async fn run_prints_the_result_and_follow_tells_on_the_way() {
     let server = Server::start(&[]);
-    let plain = run_with_worker(&server, &["run", "greet", "{\"name\":\"Ada\"}"], "greet", succeeded("{\"hi\":\"Ada\"}"));
+    let plain =
+        run_with_worker(&server, &["run", "greet", "{\"name\":\"Ada\"}"], "greet", succeeded("{\"hi\":\"Ada\"}"));
     let plain = plain.await.exits(0);
     assert_eq!((plain.out.as_str(), plain.err.as_str()), ("{\"hi\":\"Ada\"}\n", ""));
 
@@ -243,7 +252,8 @@ async fn run_prints_the_result_and_follow_tells_on_the_way() {
     assert_eq!(dead.err.matches("40 %  resizing").count(), 1, "{}", dead.err);
     assert!(dead.err.contains("DEAD after 1 attempt: smtp.Timeout: no answer"), "{}", dead.err);
 
-    let json = run_with_worker(&server, &["run", "greet", "-o", "json"], "greet", succeeded("{\"a\":1}")).await.exits(0);
+    let json =
+        run_with_worker(&server, &["run", "greet", "-o", "json"], "greet", succeeded("{\"a\":1}")).await.exits(0);
     assert_eq!(json.json()["result"]["json"]["a"], 1.0);
     let late = server.run(&["run", "nobody", "--wait", "10ms", "--follow"]).exits(7);
     assert!(late.err.contains("time is up"), "{}", late.err);
@@ -266,7 +276,9 @@ async fn the_log_of_a_job_is_shown_and_followed() {
 #[test]
 fn without_a_server_one_is_told_how_to_start_one() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
-    let done = Done::of(cli_support::jobwire().args(["--url", &format!("jobwire://{free}"), "queue", "ls"]).output().expect("runs"));
+    let done = Done::of(
+        cli_support::jobwire().args(["--url", &format!("jobwire://{free}"), "queue", "ls"]).output().expect("runs"),
+    );
     assert_eq!(done.exits(4).err, format!("jobwire: No Jobwire server at {free}. Start one: jobwire dev\n"));
     let done = Done::of(cli_support::jobwire().args(["--url", "redis://x", "health"]).output().expect("runs")).exits(2);
     assert!(done.err.contains("jobwire://HOST:PORT"), "{}", done.err);
@@ -279,4 +291,19 @@ fn the_second_of_two_servers_answers_if_the_first_is_gone() {
     let urls = format!("jobwire://{free},jobwire://{}", server.grpc);
     let done = Done::of(cli_support::jobwire().args(["health", "--url", &urls]).output().expect("runs"));
     assert_eq!(done.exits(0).out, "serving\n");
+}
+
+#[tokio::test]
+async fn an_interrupted_run_says_how_to_stop_the_job() {
+    let server = Server::start(&[]);
+    let mut command = tokio::process::Command::from(server.command(&["run", "nobody", "--follow"]));
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
+    let mut told = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    assert_eq!(told.next_line().await.expect("UTF-8").as_deref(), Some("READY"));
+    let pid = Pid::from_raw(child.id().expect("it runs") as i32).expect("a process");
+    kill_process(pid, Signal::INT).expect("it is there");
+    let last = told.next_line().await.expect("UTF-8").expect("a line");
+    assert!(last.contains("the job goes on. Stop it: jobwire job cancel "), "{last}");
+    assert_eq!(child.wait().await.expect("ends").code(), Some(130));
+    assert_eq!(server.run(&["job", "ls", "state = READY", "-o", "id"]).exits(0).out.lines().count(), 1);
 }

@@ -33,7 +33,9 @@ fn a_server_tells_its_ports_is_healthy_and_ends_on_a_signal() {
         server.signal(signal);
         let (status, log) = server.ended();
         assert_eq!(status.code(), Some(0), "{log}");
-        for part in ["\"message\":\"jobwire serves\"", "\"store\":\"memory\"", "no auth, no TLS", "\"message\":\"stopped\""] {
+        for part in
+            ["\"message\":\"jobwire serves\"", "\"store\":\"memory\"", "no auth, no TLS", "\"message\":\"stopped\""]
+        {
             assert!(log.contains(part), "{part} in {log}");
         }
     }
@@ -112,8 +114,13 @@ fn the_configuration_is_printed_with_its_sources() {
     command.args(["serve", "--print-config", "--lease-ttl", "40s"]).env("JOBWIRE_LOG_LEVEL", "debug");
     let printed = Done::of(command.output().expect("runs")).exits(0).out;
     let lines: Vec<&str> = printed.lines().collect();
-    assert!(lines.iter().any(|line| line.starts_with("lease_ttl = \"40s\"") && line.ends_with("# --lease-ttl")), "{printed}");
-    assert!(lines.iter().any(|line| line.starts_with("log_level = \"debug\"") && line.ends_with("# JOBWIRE_LOG_LEVEL")));
+    assert!(
+        lines.iter().any(|line| line.starts_with("lease_ttl = \"40s\"") && line.ends_with("# --lease-ttl")),
+        "{printed}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("log_level = \"debug\"") && line.ends_with("# JOBWIRE_LOG_LEVEL"))
+    );
     assert!(lines.iter().any(|line| line.starts_with("store = \"embedded:./jobwire-data\"")), "{printed}");
 }
 

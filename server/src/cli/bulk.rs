@@ -166,7 +166,10 @@ fn so_far(failure: Failure, total: &BulkResult, dry_run: bool) -> Failure {
     if dry_run || total.affected_count == 0 {
         return failure;
     }
-    Failure::new(failure.exit, format!("{}\n{} had been changed before", failure.message, text::number(total.affected_count)))
+    Failure::new(
+        failure.exit,
+        format!("{}\n{} had been changed before", failure.message, text::number(total.affected_count)),
+    )
 }
 
 /// Prints the sum. The exit code is that of the first item that could not be changed.

@@ -128,9 +128,9 @@ fn address(url: &str) -> Result<String, String> {
     if rest.is_empty() || rest.contains(['/', '@', '?', ' ']) {
         return Err(format!("`{url}` is not a server; write jobwire://HOST:PORT"));
     }
-    let has_port = rest.rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']'))
-    });
+    let has_port = rest
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| port.parse::<u16>().is_ok() && (!host.contains(':') || host.ends_with(']')));
     Ok(if has_port { rest.to_owned() } else { format!("{rest}:{DEFAULT_PORT}") })
 }
 

@@ -75,7 +75,10 @@ async fn many(context: &Context, enqueue: Enqueue) -> Result<Exit, Failure> {
         }
         let job = enqueue.options.spec(&enqueue.kind, Some(line.into_bytes())).map_err(|failure| {
             let sent = all.results.len();
-            Failure::new(failure.exit, format!("line {}: {}\n{sent} jobs before it were sent", number + 1, failure.message))
+            Failure::new(
+                failure.exit,
+                format!("line {}: {}\n{sent} jobs before it were sent", number + 1, failure.message),
+            )
         })?;
         let size = job.encoded_len() + 8;
         if batch.len() == BATCH_JOBS || (bytes + size > BATCH_BYTES && !batch.is_empty()) {
@@ -124,11 +127,20 @@ fn report(context: &Context, all: &EnqueueManyResponse) -> Result<Exit, Failure>
             context.out.line(&result.job_id)?;
         }
     } else {
-        context.out.list(&list, |result| result.job_id.clone(), |_, results| {
-            let repeated = results.len() - refused.len() - all.created_count as usize;
-            let count = |n: usize| text::number(n as i64);
-            format!("{} created, {} there before, {} refused\n", text::number(all.created_count), count(repeated), count(refused.len()))
-        })?;
+        context.out.list(
+            &list,
+            |result| result.job_id.clone(),
+            |_, results| {
+                let repeated = results.len() - refused.len() - all.created_count as usize;
+                let count = |n: usize| text::number(n as i64);
+                format!(
+                    "{} created, {} there before, {} refused\n",
+                    text::number(all.created_count),
+                    count(repeated),
+                    count(refused.len())
+                )
+            },
+        )?;
     }
     for (place, result) in refused.iter().take(10) {
         let error = result.error.as_ref().expect("these were refused");

@@ -11,8 +11,9 @@ use jobwire_proto::v1::{
 };
 
 use super::{
-    Context, enqueue,
+    Context,
     connect::{Server, request},
+    enqueue,
     exit::{Exit, Failure},
     output::{Format, Output},
     spec::{self, JobOptions, proto_duration},
@@ -44,26 +45,35 @@ pub async fn run(context: &Context, run: Run) -> Result<Exit, Failure> {
     let job = run.options.spec(&run.kind, body)?;
     let server = context.server().await?;
     let id = enqueue::one(&server, job).await?.job_id;
-    let format = payload_format(&context.out);
-    if !run.follow {
-        return wait(context, &server, &id, run.wait).await;
+    tokio::select! {
+        ended = async {
+            if run.follow { follow(context, &server, &id, run.wait).await } else { wait(context, &server, &id, run.wait).await }
+        } => ended,
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("jobwire: interrupted; the job goes on. Stop it: jobwire job cancel {id}");
+            Ok(Exit::Interrupted)
+        }
     }
+}
+
+/// Tells what happens to a job until it ends, then prints what came of it.
+async fn follow(context: &Context, server: &Server, id: &str, patience: Option<Duration>) -> Result<Exit, Failure> {
     let mut teller = Teller::new();
     let mut last = None;
-    let following = watch(&server, &id, Some(0), format, async |event| {
+    let following = watch(server, id, Some(0), payload_format(&context.out), async |event| {
         last = event.job.clone().or(last.take());
         teller.tell(&event);
         Ok(())
     });
-    let ended = match run.wait {
+    let ended = match patience {
         Some(patience) => tokio::time::timeout(patience, following).await,
         None => Ok(following.await),
     };
-    teller.done();
     match ended {
         Ok(ended) => ended?,
-        Err(_) => return Ok(still_running(&id)),
+        Err(_) => return Ok(still_running(id)),
     }
+    drop(teller);
     last.as_ref().map_or(Ok(Exit::Bug), |job| finish(&context.out, job))
 }
 
@@ -256,8 +266,11 @@ impl Teller {
             None => eprintln!("{line}"),
         }
     }
+}
 
-    fn done(&self) {
+impl Drop for Teller {
+    /// Leaves no bar behind, however the command ends.
+    fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -267,9 +280,11 @@ impl Teller {
 /// One line about where a job is.
 pub fn happened(job: &Job) -> String {
     let most = job.spec.as_ref().and_then(|spec| spec.retry.as_ref()).map_or(0, |retry| retry.max_attempts);
-    let attempt = if most > 0 { format!("attempt {} of {most}", job.attempt) } else { format!("attempt {}", job.attempt) };
+    let attempt =
+        if most > 0 { format!("attempt {} of {most}", job.attempt) } else { format!("attempt {}", job.attempt) };
     let why = job.failure.as_ref().map(|failure| format!("  {}", text::failure(failure))).unwrap_or_default();
     match JobState::try_from(job.state) {
+        Ok(JobState::Running) if job.worker_id.is_empty() => format!("RUNNING  {attempt}"),
         Ok(JobState::Running) => format!("RUNNING  {attempt}  on {}", text::line(&job.worker_id)),
         Ok(JobState::Retrying) => format!("RETRYING  {}{why}", text::ago(job.schedule_time.as_ref())),
         Ok(JobState::Scheduled) => format!("SCHEDULED  {}", text::ago(job.schedule_time.as_ref())),
@@ -280,7 +295,8 @@ pub fn happened(job: &Job) -> String {
 
 /// `10:42:05.120 INFO  sent  to=ada`.
 pub fn log_line(line: &LogLine) -> String {
-    let fields: String = line.fields.iter().map(|(key, value)| format!("  {}={}", text::line(key), text::line(value))).collect();
+    let fields: String =
+        line.fields.iter().map(|(key, value)| format!("  {}={}", text::line(key), text::line(value))).collect();
     let time = text::clock(line.time.as_ref());
     format!("{time} {:5} {}{fields}", text::level(line.level), text::lines(&line.message))
 }

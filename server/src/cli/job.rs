@@ -75,7 +75,7 @@ pub struct Cancel {
     #[command(flatten)]
     select: Select,
     /// Kept with the job and told to its worker
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     /// Time for running handlers to stop; 0s = end the job now. Default: as long as it takes
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
@@ -93,7 +93,7 @@ pub struct Retry {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     spread: Option<Duration>,
     /// Move them to this queue
-    #[arg(short, long, value_name = "QUEUE", default_value = "")]
+    #[arg(short, long, value_name = "QUEUE", default_value = "", hide_default_value = true)]
     queue: String,
 }
 
@@ -272,7 +272,9 @@ async fn run_retry(context: &Context, server: &Server, retry: Retry) -> Result<E
 async fn run_rm(context: &Context, server: &Server, rm: Rm) -> Result<Exit, Failure> {
     let by_filter = rm.select.filter.is_some();
     if rm.select.bounds.dry_run && !by_filter {
-        return Err(Failure::usage("rm --dry-run counts what a --filter matches; to look at single jobs: jobwire job get ID"));
+        return Err(Failure::usage(
+            "rm --dry-run counts what a --filter matches; to look at single jobs: jobwire job get ID",
+        ));
     }
     let words = Words { verb: "Delete", done: "deleted" };
     bulk::run(&context.out, "DeleteJobsResponse", &words, rm.select, async |call: Call| {

@@ -103,7 +103,8 @@ impl Output {
     /// An empty table. Headers starting with `>` are of numbers.
     pub fn table(&self, headers: &[&str]) -> Rows<'_> {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        // No wrapping inside cells: ids stay whole, and a long last column is the terminal's to wrap.
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if !self.colour {
             table.force_no_tty();
         }

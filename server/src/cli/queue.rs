@@ -37,7 +37,7 @@ pub enum Command {
         #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
         duration: Option<Duration>,
         /// Shown wherever the queue is
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Hand out jobs again
@@ -97,7 +97,8 @@ async fn list(context: &Context, server: &Server, filter: String) -> Result<Exit
 
 fn table(out: &Output, queues: &[Queue]) -> String {
     let headers = [
-        "QUEUE", ">READY", ">RUNNING", ">SCHED", ">RETRY", ">DEAD", ">LATENCY", ">IN/s", ">OUT/s", ">FAIL", ">SLOTS", "NOTE",
+        "QUEUE", ">READY", ">RUNNING", ">SCHED", ">RETRY", ">DEAD", ">LATENCY", ">IN/s", ">OUT/s", ">FAIL", ">SLOTS",
+        "NOTE",
     ];
     let mut rows = out.table(&headers);
     for queue in queues {
@@ -126,7 +127,8 @@ fn note(queue: &Queue) -> String {
     if queue.paused {
         let by = if queue.pause_actor.is_empty() { String::new() } else { format!(" by {}", queue.pause_actor) };
         let why = if queue.pause_reason.is_empty() { String::new() } else { format!(": {}", queue.pause_reason) };
-        let until = queue.resume_time.as_ref().map(|time| format!(", resumes {}", text::ago(Some(time)))).unwrap_or_default();
+        let until =
+            queue.resume_time.as_ref().map(|time| format!(", resumes {}", text::ago(Some(time)))).unwrap_or_default();
         notes.push(text::line(&format!("paused{by}{why}{until}")).into_owned());
     }
     let unhandled: i64 = stats.unhandled_types.values().sum();
@@ -180,13 +182,23 @@ async fn get(context: &Context, server: &Server, name: String) -> Result<Exit, F
         ];
         for (name, summary) in [("wait", &stats.wait), ("run", &stats.run)] {
             // Nothing measured reads as zero everywhere.
-            if let Some(summary) = summary.as_ref().filter(|summary| summary.max.is_some_and(|max| max != Default::default())) {
-                let word = |value: Option<prost_types::Duration>| value.map(text::words).unwrap_or_else(|| "–".to_owned());
-                facts.push((name, format!("p50 {}  p95 {}  p99 {}", word(summary.p50), word(summary.p95), word(summary.p99))));
+            if let Some(summary) =
+                summary.as_ref().filter(|summary| summary.max.is_some_and(|max| max != Default::default()))
+            {
+                let word =
+                    |value: Option<prost_types::Duration>| value.map(text::words).unwrap_or_else(|| "–".to_owned());
+                facts.push((
+                    name,
+                    format!("p50 {}  p95 {}  p99 {}", word(summary.p50), word(summary.p95), word(summary.p99)),
+                ));
             }
         }
         facts.push(("note", note(&queue)));
-        facts.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name:12}  {value}\n")).collect()
+        facts
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name:12}  {value}\n"))
+            .collect()
     })?;
     Ok(Exit::Done)
 }
@@ -243,7 +255,10 @@ mod tests {
         let out = Output::new(Some(Format::Table), true);
         let text = table(&out, &[queue()]);
         let row: Vec<&str> = text.lines().nth(1).expect("a row").split_whitespace().collect();
-        assert_eq!(row, ["mail", "1,204", "50", "0", "0", "0", "1.2", "s", "0", "305", "0.1", "%", "0/0", "no", "worker"]);
+        assert_eq!(
+            row,
+            ["mail", "1,204", "50", "0", "0", "0", "1.2", "s", "0", "305", "0.1", "%", "0/0", "no", "worker"]
+        );
     }
 
     #[test]

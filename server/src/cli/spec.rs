@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn flags_become_a_specification() {
-        let words = "-q mail --delay 90s --priority -3 --retries 4 --timeout 1m --ttl 1h --tag a --tag b --header X=1=2";
+        let words =
+            "-q mail --delay 90s --priority -3 --retries 4 --timeout 1m --ttl 1h --tag a --tag b --header X=1=2";
         let options = options(&words.split(' ').collect::<Vec<_>>()).expect("flags that parse");
         let spec = options.spec("mail.send", Some(b" {\"a\": 1}\n".to_vec())).expect("a job");
         assert_eq!((spec.r#type.as_str(), spec.queue.as_str(), spec.priority), ("mail.send", "mail", -3));

@@ -19,7 +19,10 @@ pub fn line(text: &str) -> Cow<'_, str> {
 
 /// As [`line`], but line ends and tabs stay.
 pub fn lines(text: &str) -> String {
-    text.split('\n').map(|part| part.split('\t').map(line).collect::<Vec<_>>().join("\t")).collect::<Vec<_>>().join("\n")
+    text.split('\n')
+        .map(|part| part.split('\t').map(line).collect::<Vec<_>>().join("\t"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Control characters, and those that turn the direction of text around.
@@ -41,10 +44,10 @@ pub fn words(duration: Duration) -> String {
     let (s, m, h, d) = (millis / 1_000, millis / 60_000, millis / 3_600_000, millis / 86_400_000);
     match millis {
         ..1_000 => format!("{millis} ms"),
-        ..10_000 => format!("{:.1} s", millis as f64 / 1_000.0),
-        ..60_000 => format!("{s} s"),
-        ..3_600_000 => format!("{m} m {} s", s % 60),
-        ..86_400_000 => format!("{h} h {} m", m % 60),
+        1_000..10_000 => format!("{:.1} s", millis as f64 / 1_000.0),
+        10_000..60_000 => format!("{s} s"),
+        60_000..3_600_000 => format!("{m} m {} s", s % 60),
+        3_600_000..86_400_000 => format!("{h} h {} m", m % 60),
         _ => format!("{d} d {} h", h % 24),
     }
 }
@@ -136,12 +139,8 @@ pub fn progress(progress: &Progress) -> String {
 pub fn number(n: impl Into<i64>) -> String {
     let n: i64 = n.into();
     let digits = n.unsigned_abs().to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
-        .collect();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits are ASCII")).collect();
     format!("{}{}", if n < 0 { "-" } else { "" }, groups.join(","))
 }
 

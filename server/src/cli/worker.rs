@@ -2,8 +2,8 @@
 use std::time::Duration;
 
 use jobwire_proto::v1::{
-    BulkResult, DirectiveKind, GetWorkerRequest, ListWorkersRequest, ListWorkersResponse, Selector, SignalWorkersRequest,
-    SignalWorkersResponse, Worker, WorkerState,
+    BulkResult, DirectiveKind, GetWorkerRequest, ListWorkersRequest, ListWorkersResponse, Selector,
+    SignalWorkersRequest, SignalWorkersResponse, Worker, WorkerState,
 };
 
 use super::{
@@ -49,7 +49,7 @@ pub struct Signal {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     grace: Option<Duration>,
     /// Told to the worker
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     /// Do not ask
     #[arg(short, long)]
@@ -137,14 +137,24 @@ async fn get(context: &Context, server: &Server, session_id: String) -> Result<E
             ("queues", queues(&worker)),
             ("types", worker.types.join(", ")),
             ("slots", format!("{} of {} taken, {} running", worker.in_flight, worker.slots, worker.running)),
-            ("jobs", format!("{} succeeded, {} failed", text::number(worker.succeeded_count), text::number(worker.failed_count))),
+            (
+                "jobs",
+                format!(
+                    "{} succeeded, {} failed",
+                    text::number(worker.succeeded_count),
+                    text::number(worker.failed_count)
+                ),
+            ),
             ("memory", if worker.rss_bytes > 0 { format!("{} MiB", worker.rss_bytes >> 20) } else { String::new() }),
             ("connected", text::ago(worker.connect_time.as_ref())),
             ("last seen", text::ago(worker.last_seen_time.as_ref())),
         ];
         let facts = facts.iter().filter(|(_, value)| !value.trim().is_empty());
         let page: String = facts.map(|(name, value)| format!("{name:12}  {}\n", text::line(value.trim()))).collect();
-        format!("{page}\n{}", if answer.jobs.is_empty() { "Holds no jobs.\n".to_owned() } else { job::table(out, &answer.jobs) })
+        format!(
+            "{page}\n{}",
+            if answer.jobs.is_empty() { "Holds no jobs.\n".to_owned() } else { job::table(out, &answer.jobs) }
+        )
     })?;
     Ok(Exit::Done)
 }
@@ -158,7 +168,8 @@ async fn signal(
 ) -> Result<Exit, Failure> {
     if let Some(filter) = &to.filter {
         let found = list(server, if filter == "*" { "" } else { filter }).await?.workers;
-        let sample: String = found.iter().take(3).map(|worker| format!("  {}\n", text::line(&worker.session_id))).collect();
+        let sample: String =
+            found.iter().take(3).map(|worker| format!("  {}\n", text::line(&worker.session_id))).collect();
         let question = format!("{} workers match, such as\n{sample}Go ahead?", found.len());
         if !found.is_empty() && !confirm(&question, to.yes)? {
             eprintln!("Nothing was changed.");

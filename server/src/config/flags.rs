@@ -40,11 +40,11 @@ impl Args for Flags {
                 Some(text) if text != "false" => format!(" [default: {text}]"),
                 _ => String::new(),
             };
-            let arg = Arg::new(key.name)
-                .long(key.flag())
-                .value_name(key.value)
-                .help_heading("Settings")
-                .help(format!("{}{default} [env: {}]", key.help, key.env()));
+            let arg = Arg::new(key.name).long(key.flag()).value_name(key.value).help_heading("Settings").help(format!(
+                "{}{default} [env: {}]",
+                key.help,
+                key.env()
+            ));
             command.arg(if key.value == "true|false" {
                 arg.num_args(0..=1).require_equals(true).default_missing_value("true")
             } else {

@@ -201,9 +201,9 @@ fn address(field: &mut SocketAddr, text: &str) -> Result<(), String> {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.to_owned(),
     };
-    *field = written
-        .parse()
-        .map_err(|_| format!("`{text}` is not an address; write IP:PORT, as 127.0.0.1:7420, [::1]:7420 or 0.0.0.0:7420"))?;
+    *field = written.parse().map_err(|_| {
+        format!("`{text}` is not an address; write IP:PORT, as 127.0.0.1:7420, [::1]:7420 or 0.0.0.0:7420")
+    })?;
     Ok(())
 }
 
@@ -221,7 +221,11 @@ fn time(field: &mut Duration, text: &str, range: RangeInclusive<Duration>) -> Re
     Ok(())
 }
 
-fn number<T: FromStr + PartialOrd + Display>(field: &mut T, text: &str, range: RangeInclusive<T>) -> Result<(), String> {
+fn number<T: FromStr + PartialOrd + Display>(
+    field: &mut T,
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<(), String> {
     match text.parse() {
         Ok(value) if range.contains(&value) => {
             *field = value;

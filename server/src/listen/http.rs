@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 
 use super::{Running, Settings};
 
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 21\r\nconnection: close\r\n\r\ntoo many connections\n";
 
 /// Serves the router on the listener.
 pub fn http(tcp: TcpListener, settings: &Settings, router: axum::Router) -> Running {

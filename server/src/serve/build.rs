@@ -47,7 +47,9 @@ pub async fn build(config: &Config) -> Result<Built> {
         StorePlace::Embedded(_) => anyhow::bail!("the embedded store is not built yet"),
     };
     let lease_ttl_ms = config.lease.ttl.as_millis() as i64;
-    let engine_config = EngineConfig { lease_ttl_ms, ..EngineConfig::default() };
+    let defaults = EngineConfig::default();
+    let engine_config =
+        EngineConfig { lease_ttl_ms, delivery_ttl_ms: defaults.delivery_ttl_ms.min(lease_ttl_ms), ..defaults };
     let engine = Engine::start(engine_config, store.clone(), clock, Arc::new(ProtoTasks));
     let (service, health) = api::services(engine.clone()).await;
     Ok(Built { engine, service, health, store })

@@ -22,8 +22,10 @@ use crate::{
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A program that ran this long was fine: it is started again at once.
 const FINE_AFTER: Duration = Duration::from_secs(5);
-/// Time for the program to finish its jobs after SIGTERM.
-const GRACE: Duration = Duration::from_secs(10);
+/// Time for the program to finish its jobs: a little more than Jobwire's own workers take.
+const GRACE: Duration = Duration::from_secs(30);
+/// After this long the person is told what is being waited for.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// Arguments of `jobwire dev`.
 #[derive(clap::Args, Debug)]
@@ -130,8 +132,13 @@ impl Program {
             // An error means that it has just ended.
             let _ = kill_process(pid, Signal::TERM);
         }
-        if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-            eprintln!("jobwire: {} did not end in {} s: killed", self.command[0], GRACE.as_secs());
+        if tokio::time::timeout(TELL_AFTER, child.wait()).await.is_ok() {
+            return;
+        }
+        let name = &self.command[0];
+        eprintln!("jobwire: waiting up to {} s for {name} to finish its jobs; Ctrl-C ends all now", GRACE.as_secs());
+        if tokio::time::timeout(GRACE - TELL_AFTER, child.wait()).await.is_err() {
+            eprintln!("jobwire: {name} did not end: killed");
             let _ = child.kill().await;
         }
     }

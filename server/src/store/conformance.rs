@@ -1,1 +1,151 @@
-//! Written by its own hands.
+//! What every store must do, as code: one function per topic, run on each store by `store_conformance!`. Only documented
+//! behaviour of [`Store`](super::Store) is used, in virtual time: nothing sleeps.
+//!
+//! A harness hands out a fresh store with a clock that is moved by hand. After each topic the store's own recount must
+//! agree, and a durable store must show the same jobs after it was opened again.
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use async_trait::async_trait;
+
+use super::SharedStore;
+use crate::model::time::{Clock, Now};
+
+pub mod admin;
+pub mod cancels;
+pub mod claims;
+pub mod grid;
+pub mod kit;
+pub mod leases;
+pub mod lockstep;
+pub mod puts;
+pub mod queues;
+pub mod records;
+pub mod timing;
+pub mod trims;
+
+pub use kit::Kit;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall_ms: AtomicI64,
+    mono_ms: AtomicI64,
+}
+
+impl Default for ManualClock {
+    /// Some day in 2025; the monotonic clock has run for a while.
+    fn default() -> Self {
+        Self { wall_ms: AtomicI64::new(1_750_000_000_000), mono_ms: AtomicI64::new(1_000_000) }
+    }
+}
+
+impl ManualClock {
+    /// Time passes.
+    pub fn advance(&self, ms: i64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+        self.mono_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock; the monotonic one goes on.
+    pub fn step_wall(&self, ms: i64) {
+        self.wall_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        Now { wall_ms: self.wall_ms.load(Ordering::SeqCst), mono_ms: self.mono_ms.load(Ordering::SeqCst) }
+    }
+}
+
+/// A store to be tested.
+#[async_trait]
+pub trait Harness: Send {
+    fn store(&self) -> SharedStore;
+
+    /// The clock that the store was given.
+    fn clock(&self) -> &ManualClock;
+
+    /// Closes the store and opens it again on the same data: the life that every running job's lease then has, in
+    /// milliseconds. `None` = this store does not outlive its process; nothing happened.
+    async fn reopen(&mut self) -> Option<i64>;
+}
+
+/// Runs one topic and then holds the store against itself.
+pub async fn run(harness: impl Harness + 'static, topic: impl AsyncFnOnce(&mut Kit)) {
+    let mut kit = Kit::new(Box::new(harness));
+    topic(&mut kit).await;
+    kit.check().await;
+}
+
+/// One test per topic, for the harness that the given async function makes.
+#[macro_export]
+macro_rules! store_conformance {
+    ($make:path) => {
+        $crate::store_conformance! { @each $make;
+            grid::every_state_act_and_guard,
+            grid::a_job_that_is_not_there,
+            puts::ready_or_scheduled_by_the_start,
+            puts::a_repeat_changes_nothing,
+            puts::a_large_batch_is_answered_in_order,
+            claims::arrival_order_within_priority,
+            claims::the_bottom_does_not_starve,
+            claims::bodies_are_bounded_but_the_first_fits,
+            claims::more_is_exact,
+            claims::a_lease_carries_what_its_worker_needs,
+            claims::expired_jobs_are_skipped,
+            claims::nothing_from_an_unknown_queue,
+            leases::a_lapsed_lease_goes_back,
+            leases::naming_it_takes_the_job_and_the_crash_back,
+            leases::late_work_counts_until_another_has_the_job,
+            leases::a_delivery_lease_is_short_until_named,
+            leases::extending_never_shortens,
+            leases::a_renewal_wins_over_the_reaper,
+            leases::given_back_jobs_come_first,
+            leases::an_outcome_settles_once,
+            leases::crashes_are_charged_only_when_started,
+            cancels::a_running_job_is_asked_to_stop,
+            cancels::nothing_runs_it_again,
+            cancels::success_that_comes_first_stands,
+            cancels::asking_again_only_shortens,
+            timing::scheduled_jobs_become_due,
+            timing::retries_count_and_wait,
+            timing::expiry_ends_with_the_first_start,
+            timing::due_is_ordered_and_bounded,
+            timing::the_next_entry_is_exact,
+            timing::the_wall_clock_cannot_end_a_lease,
+            timing::a_timer_is_raised_when_something_is_earlier,
+            admin::retry_starts_afresh,
+            admin::retry_cuts_off_old_leases,
+            admin::retry_into_another_queue_later,
+            admin::patch_moves_waiting_jobs,
+            admin::patch_changes_the_start,
+            admin::patch_replaces_the_body,
+            admin::delete_forgets_everything,
+            admin::versions_guard_changes,
+            records::documents_compare_and_swap,
+            records::logs_are_numbered_and_trimmed,
+            records::history_is_bounded_and_newest_first,
+            records::a_snooze_keeps_the_failure,
+            records::progress_and_checkpoint_replace,
+            records::effects_are_recorded_once,
+            records::a_closed_store_says_so,
+            queues::a_paused_queue_hands_out_nothing,
+            queues::pauses_end_by_themselves,
+            queues::facts_are_exact,
+            queues::wakes_on_the_edge_only,
+            queues::lists_page_without_gaps,
+            trims::records_go_when_their_time_is_up,
+            trims::the_oldest_go_when_there_are_too_many,
+        }
+    };
+    (@each $make:path; $($module:ident :: $topic:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $topic() {
+                use $crate::store::conformance;
+                conformance::run($make().await, conformance::$module::$topic).await;
+            }
+        )*
+    };
+}

@@ -75,7 +75,9 @@ impl<'a> Scrape<'a> {
             family.set_help(metric.help.to_owned());
             let counter = metric.kind == Kind::Counter;
             family.set_field_type(if counter { MetricType::COUNTER } else { MetricType::GAUGE });
-            family.set_metric(values.iter().map(|(values, value)| sample(metric.labels, values, *value, counter)).collect());
+            family.set_metric(
+                values.iter().map(|(values, value)| sample(metric.labels, values, *value, counter)).collect(),
+            );
             families.push(family);
         }
         families.extend(process());

@@ -44,7 +44,12 @@ pub const TABLE: &[Metric] = &[
     metric("jobs", Gauge, &["queue", "state"], "Jobs in the store"),
     metric("queue_latency_seconds", Largest, &["queue"], "How long the oldest runnable job has waited"),
     metric("queue_paused", Largest, &["queue"], "1 while the queue is paused"),
-    metric("unhandled_jobs", Gauge, &["queue", "type"], "Jobs set aside because no connected worker handles their type"),
+    metric(
+        "unhandled_jobs",
+        Gauge,
+        &["queue", "type"],
+        "Jobs set aside because no connected worker handles their type",
+    ),
     metric("workers", Gauge, &["state", "sdk"], "Connected workers"),
     metric("worker_slots", Gauge, &["queue", "state"], "Slots of the workers that serve the queue, free and busy"),
     metric("streams", Gauge, &[], "Open worker streams"),

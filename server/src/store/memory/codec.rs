@@ -43,12 +43,7 @@ impl Encoder {
         self.scratch.clear();
         if let Some(extra) = slot.extra.as_deref() {
             let rare = Rare { crashes: extra.crashes, expire_ms: extra.expire_ms, cancel: extra.cancel.clone() };
-            self.scratch =
-                postcard::to_extend(&rare, std::mem::take(&mut self.scratch)).expect("plain data always encodes");
-        }
-        let size = META_BYTES + self.scratch.len();
-        if self.buffer.capacity() < size {
-            self.buffer = BytesMut::with_capacity(BUFFER.max(size));
+            self.spell(&rare);
         }
         let mut fixed = [0; META_BYTES];
         let mut out = fixed.as_mut_slice();
@@ -70,17 +65,30 @@ impl Encoder {
             out.put_u32_le(number);
         }
         debug_assert!(out.is_empty(), "the layout fills its size");
-        self.buffer.extend_from_slice(&fixed);
-        self.buffer.extend_from_slice(&self.scratch);
-        self.buffer.split().freeze()
+        self.cut(&fixed)
     }
 
-    /// A record that may be kept for long, so in memory of its own.
+    /// A side record. Whoever keeps it in memory for long should copy it out of the shared buffer.
     pub fn side<T: Serialize>(&mut self, value: &T) -> Bytes {
         self.scratch.clear();
-        self.scratch =
-            postcard::to_extend(value, std::mem::take(&mut self.scratch)).expect("plain data always encodes");
-        Bytes::copy_from_slice(&self.scratch)
+        self.spell(value);
+        self.cut(&[])
+    }
+
+    fn spell<T: Serialize>(&mut self, value: &T) {
+        let scratch = std::mem::take(&mut self.scratch);
+        self.scratch = postcard::to_extend(value, scratch).expect("plain data always encodes");
+    }
+
+    /// `head`, then what was spelled.
+    fn cut(&mut self, head: &[u8]) -> Bytes {
+        let size = head.len() + self.scratch.len();
+        if self.buffer.capacity() < size {
+            self.buffer = BytesMut::with_capacity(BUFFER.max(size));
+        }
+        self.buffer.extend_from_slice(head);
+        self.buffer.extend_from_slice(&self.scratch);
+        self.buffer.split().freeze()
     }
 }
 

@@ -32,9 +32,8 @@ impl Ids {
         self.parts[part(hash)].find(hash, |at| slab[*at].id == id).copied()
     }
 
-    /// Adds a slot that is in the slab. The one that has the id already, if any.
-    pub fn insert(&mut self, slab: &Slab, at: u32) -> Result<(), u32> {
-        let id = slab[at].id;
+    /// Enters `at` under `id`, unless the id is there: then the slot that has it.
+    pub fn insert(&mut self, slab: &Slab, id: JobId, at: u32) -> Result<(), u32> {
         let hash = self.hasher.hash_one(id);
         let hasher = &self.hasher;
         match self.parts[part(hash)].entry(hash, |at| slab[*at].id == id, |at| hasher.hash_one(slab[*at].id)) {

@@ -32,11 +32,12 @@ impl Machine {
                 self.front = self.front.min(slot.order);
             }
         }
-        let at = self.slab.insert(slot);
-        self.ids.insert(&self.slab, at).map_err(|there| {
+        if let Err(there) = self.ids.insert(&self.slab, id, self.slab.next()) {
             let other = self.slab[there].row.get();
-            Corrupt(format!("job record {row} has the id {id} of job record {other}"))
-        })
+            return Err(Corrupt(format!("job record {row} has the id {id} of job record {other}")));
+        }
+        self.slab.insert(slot);
+        Ok(())
     }
 
     fn load_named(&mut self, key: &str, value: &[u8]) -> Result<(), Corrupt> {

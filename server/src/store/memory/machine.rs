@@ -83,7 +83,7 @@ impl Machine {
     }
 
     pub(super) fn put_one(&mut self, now: Now, job: NewJob, out: &mut Output) -> Put {
-        if let Some(there) = self.ids.find(&self.slab, job.id) {
+        if let Err(there) = self.ids.insert(&self.slab, job.id, self.slab.next()) {
             let there = &self.slab[there];
             return Put::Exists { state: there.state, ready_ms: there.ready.get(), same: there.content == job.content };
         }
@@ -125,7 +125,6 @@ impl Machine {
             slot.extra_mut().expire_ms = job.expire_ms;
         }
         let at = self.slab.insert(slot);
-        self.ids.insert(&self.slab, at).expect("nobody has this id: it was looked up above");
         let row = self.next_row as u64;
         self.next_row += 1;
         out.writes.push(Write::Set(Key::Job { table: Table::Body, row, sub: 0 }, job.body));

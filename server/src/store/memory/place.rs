@@ -67,7 +67,7 @@ impl Machine {
                 let states = Queue::kept_together(slot.state);
                 if queue.kept(states) > most_kept(slot.state) {
                     timers.over.insert(number);
-                    let oldest = queue.oldest(states).next();
+                    let oldest = queue.first(states);
                     timers.note_wall(oldest.map_or(0, |spot| self.slab[spot.slot].finish.get()) + TOMBSTONE_MS);
                 }
             }

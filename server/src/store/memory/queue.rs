@@ -143,6 +143,11 @@ impl Queue {
         states.iter().map(|state| self.list(state).len()).sum()
     }
 
+    /// The oldest record of these states.
+    pub fn first(&self, states: StateSet) -> Option<Spot> {
+        states.iter().filter_map(|state| self.list(state).first().copied()).min()
+    }
+
     /// Records of these states, oldest first.
     pub fn oldest(&self, states: StateSet) -> impl Iterator<Item = Spot> {
         let mut lists: Vec<_> = states.iter().map(|state| self.list(state).iter().copied().peekable()).collect();

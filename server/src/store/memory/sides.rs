@@ -28,6 +28,8 @@ impl SideMap {
             Write::Set(Key::Job { table: Table::Meta, .. } | Key::Named(_), _) | Write::Remove(Key::Named(_)) => {}
             Write::Set(Key::Job { table: Table::Body, row, .. }, body) => self.jobs.entry(row).or_default().body = body,
             Write::Set(Key::Job { table, row, sub }, value) => {
+                // In memory of its own: it comes cut out of a buffer that it would keep alive.
+                let value = Bytes::copy_from_slice(&value);
                 self.jobs.entry(row).or_default().rest.get_or_insert_default().insert((table, sub), value);
             }
             Write::Remove(Key::Job { table, row, sub }) => {

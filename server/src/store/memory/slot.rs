@@ -229,6 +229,14 @@ const PAGE_BITS: u32 = 10;
 const PAGE: usize = 1 << PAGE_BITS;
 
 impl Slab {
+    /// Where the next slot will go.
+    pub fn next(&self) -> u32 {
+        match self.free.last() {
+            Some(at) => *at,
+            None => self.pages.last().map_or(0, |page| (self.pages.len() - 1) * PAGE + page.len()) as u32,
+        }
+    }
+
     pub fn insert(&mut self, slot: Slot) -> u32 {
         self.live += 1;
         if let Some(at) = self.free.pop() {
@@ -302,7 +310,9 @@ mod tests {
         let mut slab = Slab::default();
         let filled: Vec<u32> =
             (0..PAGE as u32 + 1).map(|n| slab.insert(Slot { flags: 0, version: n, ..Slot::free() })).collect();
+        assert_eq!(slab.next(), PAGE as u32 + 1);
         slab.remove(filled[7]);
+        assert_eq!(slab.next(), filled[7]);
         assert_eq!(slab.len(), PAGE);
         assert_eq!(slab.iter().count(), PAGE);
         assert_eq!(slab.insert(Slot { flags: 0, ..Slot::free() }), filled[7]);
