@@ -93,7 +93,9 @@ export function withContext<T>(context: Context, fn: () => T): T {
 
 /** The worker's half of a context. */
 export class JobContext implements Context {
-  readonly #abort = new AbortController();
+  // Made when first asked for: most handlers look at neither, and jobs may come by the ten thousand a second.
+  #abort: AbortController | undefined;
+  #log: Readonly<Record<LogLevel, LogFunction>> | undefined;
   readonly #job: JobData;
   readonly #post: (event: RunnerEvent) => void;
   readonly #limits: () => SizeLimits;
@@ -103,7 +105,6 @@ export class JobContext implements Context {
   stalled = false;
   leaseAtRisk = false;
   readonly deadline: Date | undefined;
-  readonly log: Readonly<Record<LogLevel, LogFunction>>;
 
   constructor(job: JobData, post: (event: RunnerEvent) => void, limits: () => SizeLimits) {
     this.#job = job;
@@ -111,15 +112,6 @@ export class JobContext implements Context {
     this.#limits = limits;
     this.#checkpoint = decodeBody(job.checkpoint);
     this.deadline = job.timeoutMs === undefined ? undefined : new Date(Date.now() + job.timeoutMs);
-    const level = (name: LogLevel): LogFunction => (message, fields) => this.#log(name, message, fields);
-    this.log = {
-      trace: level("trace"),
-      debug: level("debug"),
-      info: level("info"),
-      warn: level("warn"),
-      error: level("error"),
-      fatal: level("fatal"),
-    };
   }
 
   get jobId() { return this.#job.id; }
@@ -144,15 +136,27 @@ export class JobContext implements Context {
     }));
   }
 
-  get signal(): AbortSignal { return this.#abort.signal; }
-  get cancelled() { return this.#abort.signal.aborted; }
+  get signal(): AbortSignal { return (this.#abort ??= new AbortController()).signal; }
+  get cancelled(): boolean { return this.#abort?.signal.aborted ?? false; }
   get cancelReason(): CancelReason | undefined {
-    return (this.#abort.signal.reason as Cancellation | undefined)?.reason;
+    return (this.#abort?.signal.reason as Cancellation | undefined)?.reason;
+  }
+
+  get log(): Readonly<Record<LogLevel, LogFunction>> {
+    const level = (name: LogLevel): LogFunction => (message, fields) => this.#line(name, message, fields);
+    return (this.#log ??= {
+      trace: level("trace"),
+      debug: level("debug"),
+      info: level("info"),
+      warn: level("warn"),
+      error: level("error"),
+      fatal: level("fatal"),
+    });
   }
 
   /** Aborts the signal. The loss of the lease replaces no earlier reason: a signal aborts once. */
   cancel(reason: CancelReason, message: string): void {
-    this.#abort.abort(new Cancellation(reason, message));
+    (this.#abort ??= new AbortController()).abort(new Cancellation(reason, message));
   }
 
   progress(first: number | Progress, more: Omit<Progress, "percent"> = {}): void {
@@ -197,7 +201,7 @@ export class JobContext implements Context {
     return this.#enqueued.filter(({ always }) => success || always).map(({ spec }) => spec);
   }
 
-  #log(level: LogLevel, message: string, fields: Record<string, unknown> = {}): void {
+  #line(level: LogLevel, message: string, fields: Record<string, unknown> = {}): void {
     const text: Record<string, string> = {};
     for (const [key, value] of Object.entries(fields)) {
       text[key] = (typeof value === "string" ? value : describe(value)).slice(0, 1_024);

@@ -8,8 +8,9 @@ use jobwire_proto::{
         worker_service_server::WorkerServiceServer, workflow_service_server::WorkflowServiceServer,
     },
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status, server::NamedService, service::Routes};
-use tonic_health::server::HealthReporter;
+use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::engine::Engine;
 
@@ -59,21 +60,38 @@ pub const SERVICES: [&str; 7] = [
     "jobwire.v1.WorkflowService",
 ];
 
-/// All services behind one tower service, to be mounted on a listener; and the handle that sets what health checks
-/// answer. Every service starts as SERVING, the empty name standing for the whole server.
-pub async fn services(engine: Engine) -> (Guarded<Routes>, HealthReporter) {
+/// What health checks are told. Every service starts as SERVING.
+pub struct Health {
+    reporter: HealthReporter,
+    draining: CancellationToken,
+}
+
+impl Health {
+    /// The server is about to stop. Health checks say NOT_SERVING; calls and streams that wait for something end with
+    /// UNAVAILABLE, so that clients go to another server. Workers' streams are the engine's to end.
+    pub async fn not_serving(&self) {
+        for service in SERVICES {
+            self.reporter.set_service_status(service, ServingStatus::NotServing).await;
+        }
+        self.draining.cancel();
+    }
+}
+
+/// All services behind one tower service, to be mounted on a listener.
+pub async fn services(engine: Engine) -> (Guarded<Routes>, Health) {
+    let draining = CancellationToken::new();
     let most = engine.limits().message_bytes;
-    let (health, health_server) = tonic_health::server::health_reporter();
+    let (reporter, health_server) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
     macro_rules! mount {
         ($($server:ident($service:expr)),+ $(,)?) => { $(
             let server = $server::new($service).max_decoding_message_size(most).max_encoding_message_size(most);
-            health.set_service_status(name_of(&server), tonic_health::ServingStatus::Serving).await;
+            reporter.set_service_status(name_of(&server), ServingStatus::Serving).await;
             routes.add_service(server);
         )+ };
     }
     mount!(
-        JobServiceServer(jobs::Jobs::new(engine.clone())),
+        JobServiceServer(jobs::Jobs::new(engine.clone(), draining.clone())),
         WorkerServiceServer(workers::Workers::new(engine.clone())),
         QueueServiceServer(queues::Queues::new(engine.clone())),
         AdminServiceServer(admin::Admin::new(engine)),
@@ -88,5 +106,5 @@ pub async fn services(engine: Engine) -> (Guarded<Routes>, HealthReporter) {
     };
     routes.add_service(reflection().build_v1().expect("the descriptor set is part of the program"));
     routes.add_service(reflection().build_v1alpha().expect("the descriptor set is part of the program"));
-    (Guarded::new(routes.routes().prepare()), health)
+    (Guarded::new(routes.routes().prepare(), draining.clone()), Health { reporter, draining })
 }

@@ -1,5 +1,6 @@
 //! JobService: putting jobs in, looking at them, waiting for them, repairing them.
 use jobwire_proto::v1::{self, job_service_server::JobService};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Streaming};
 
 use super::{
@@ -21,6 +22,8 @@ use crate::{
     engine::{Engine, Enqueued},
     model::{
         filter::JOB_FIELDS,
+        ids::JobId,
+        job::{Parts, Record},
         time::{MINUTE, SECOND},
     },
 };
@@ -40,11 +43,13 @@ const ENVELOPE: usize = 64 << 10;
 
 pub struct Jobs {
     engine: Engine,
+    /// Cancelled when the server is about to stop: whoever waits is sent elsewhere.
+    draining: CancellationToken,
 }
 
 impl Jobs {
-    pub fn new(engine: Engine) -> Self {
-        Self { engine }
+    pub fn new(engine: Engine, draining: CancellationToken) -> Self {
+        Self { engine, draining }
     }
 
     async fn put(&self, request: v1::EnqueueRequest) -> Parsed<v1::EnqueueResponse> {
@@ -63,7 +68,11 @@ impl Jobs {
             result: None,
         };
         if let Some(wait) = wait.filter(|_| !request.validate_only) {
-            let record = self.engine.wait(done.id, wait, View::Full.parts()).await?;
+            let record = match self.until_ended(done.id, wait, View::Full.parts()).await? {
+                Some(record) => record,
+                // The job is in: not having waited to the end is no error.
+                None => self.engine.get(done.id, View::Full.parts()).await?,
+            };
             response.state = job::state(record.meta.state).into();
             response.result = job::job_result(record, format);
         }
@@ -133,9 +142,19 @@ impl Jobs {
         let view = View::parse(ctx, request.view, View::Full)?;
         let format = Format::parse(ctx, request.payload_format)?;
         let timeout = span_between("timeout", request.timeout.as_ref(), 0, MAX_WAIT)?.unwrap_or(DEFAULT_WAIT);
-        let record = self.engine.wait(id, timeout, view.parts()).await?;
+        let record = self.until_ended(id, timeout, view.parts()).await?.ok_or_else(ApiError::shutting_down)?;
         let finished = record.meta.state.is_terminal();
         Ok(v1::WaitJobResponse { job: Some(job::job(record, view, format)), finished })
+    }
+}
+
+impl Jobs {
+    /// The record when it is terminal or the time is up; `None` when the server stops before.
+    async fn until_ended(&self, id: JobId, timeout_ms: i64, parts: Parts) -> Parsed<Option<Record>> {
+        tokio::select! {
+            record = self.engine.wait(id, timeout_ms, parts) => Ok(Some(record?)),
+            () = self.draining.cancelled() => Ok(None),
+        }
     }
 }
 
@@ -213,8 +232,8 @@ impl JobService for Jobs {
         &self,
         request: Request<Streaming<v1::EnqueueStreamRequest>>,
     ) -> Answer<Self::EnqueueStreamStream> {
-        let (engine, inbound) = (self.engine.clone(), request.into_inner());
-        answer(Ok(stream::spawn(|out| enqueue_stream::run(engine, inbound, out))))
+        let (engine, draining) = (self.engine.clone(), self.draining.clone());
+        answer(Ok(stream::spawn(|out| enqueue_stream::run(engine, draining, request.into_inner(), out))))
     }
 
     async fn get_job(&self, request: Request<v1::GetJobRequest>) -> Answer<v1::GetJobResponse> {
@@ -240,7 +259,7 @@ impl JobService for Jobs {
     type WatchJobStream = Outbound<v1::WatchJobResponse>;
 
     async fn watch_job(&self, request: Request<v1::WatchJobRequest>) -> Answer<Self::WatchJobStream> {
-        answer(watch::start(&self.engine, request.into_inner()).await)
+        answer(watch::start(&self.engine, self.draining.clone(), request.into_inner()).await)
     }
 
     type AwaitResultsStream = Outbound<v1::AwaitResultsResponse>;
@@ -249,8 +268,8 @@ impl JobService for Jobs {
         &self,
         request: Request<Streaming<v1::AwaitResultsRequest>>,
     ) -> Answer<Self::AwaitResultsStream> {
-        let (engine, inbound) = (self.engine.clone(), request.into_inner());
-        answer(Ok(stream::spawn(|out| await_results::run(engine, inbound, out))))
+        let (engine, draining) = (self.engine.clone(), self.draining.clone());
+        answer(Ok(stream::spawn(|out| await_results::run(engine, draining, request.into_inner(), out))))
     }
 
     async fn cancel_jobs(&self, request: Request<v1::CancelJobsRequest>) -> Answer<v1::CancelJobsResponse> {

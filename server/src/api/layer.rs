@@ -5,6 +5,7 @@
 use std::{
     any::Any,
     convert::Infallible,
+    future::Future as _,
     panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll},
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
@@ -26,11 +28,14 @@ const GRPC: &str = "application/grpc";
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     inner: S,
+    draining: CancellationToken,
 }
 
 impl<S> Guarded<S> {
-    pub fn new(inner: S) -> Self {
-        Self { inner }
+    /// `draining` is cancelled when the server is about to stop: streams of the standard services end, which would
+    /// otherwise go on for ever. Ours end by themselves.
+    pub fn new(inner: S, draining: CancellationToken) -> Self {
+        Self { inner, draining }
     }
 }
 
@@ -56,6 +61,8 @@ where
             return std::future::ready(Ok(refusal)).boxed();
         }
         let deadline = deadline(request.headers());
+        let standard = request.uri().path().starts_with("/grpc.");
+        let until = standard.then(|| Box::pin(self.draining.clone().cancelled_owned()));
         let request = request.map(Body::new);
         // The service that was polled ready makes the call; its clone stays for the next one.
         let clone = self.inner.clone();
@@ -71,7 +78,7 @@ where
                 },
             };
             Ok(match answer {
-                Ok(Ok(response)) => ours(response),
+                Ok(Ok(response)) => ours(response, until),
                 Ok(Err(never)) => match never {},
                 Err(panic) => Status::from(ApiError::bug(panic_text(&*panic))).into_http(),
             })
@@ -108,14 +115,14 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// A response whose status, in its headers or trailers, is one of ours.
-fn ours(mut response: Response<Body>) -> Response<Body> {
+fn ours(mut response: Response<Body>, until: Option<Until>) -> Response<Body> {
     // Anything but gRPC's 200 was made outside of a handler.
     if response.status() != StatusCode::OK {
         let status = Status::from(ApiError::new(Reason::FeatureDisabled, "no such service or method"));
         return status.into_http();
     }
     translate(response.headers_mut());
-    response.map(|body| Body::new(Trailed { body, done: false }))
+    response.map(|body| Body::new(Trailed { body, until, done: false }))
 }
 
 /// Replaces a status that tonic made.
@@ -133,7 +140,21 @@ fn translate(headers: &mut HeaderMap) {
 /// A body whose trailers carry a status of ours, and whose panics become one.
 struct Trailed {
     body: Body,
+    /// Ends the body from outside.
+    until: Option<Until>,
     done: bool,
+}
+
+type Until = Pin<Box<WaitForCancellationFutureOwned>>;
+
+impl Trailed {
+    fn end_with(&mut self, error: ApiError) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.done = true;
+        let mut trailers = HeaderMap::new();
+        // Fails only for metadata that does not fit into headers; ours is text.
+        let _ = Status::from(error).add_header(&mut trailers);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
 }
 
 impl HttpBody for Trailed {
@@ -152,13 +173,12 @@ impl HttpBody for Trailed {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Ok(other) => other,
-            Err(panic) => {
-                self.done = true;
-                let mut trailers = HeaderMap::new();
-                let _ = Status::from(ApiError::bug(panic_text(&*panic))).add_header(&mut trailers);
-                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
-            }
+            Ok(Poll::Pending) => match self.until.as_mut().map(|until| until.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => self.end_with(ApiError::shutting_down()),
+                Some(Poll::Pending) | None => Poll::Pending,
+            },
+            Ok(ready) => ready,
+            Err(panic) => self.end_with(ApiError::bug(panic_text(&*panic))),
         }
     }
 
@@ -198,7 +218,7 @@ mod tests {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let inner = tower::service_fn(move |_: Request<Body>| async move { Ok::<_, Infallible>(handler().await) });
-        let response = Guarded::new(inner).oneshot(request).await.expect("infallible");
+        let response = Guarded::new(inner, CancellationToken::new()).oneshot(request).await.expect("infallible");
         let code = response.status();
         let head = Status::from_header_map(response.headers());
         let tail = response.into_body().collect().await.expect("a body").trailers().and_then(Status::from_header_map);

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    engine::{EnqueueError, JobError, StoreError},
+    engine::{EnqueueError, JobError, StoreError, clock},
     model::{filter::FilterError, ids::JobId},
 };
 
@@ -104,10 +104,15 @@ impl ApiError {
 
     /// INTERNAL / BUG: the cause goes to the log, an opaque id to the client.
     pub fn bug(cause: impl fmt::Display) -> Self {
-        let request_id = uuid::Uuid::new_v4().to_string();
+        let request_id = clock::uuid().to_string();
         tracing::error!(request_id, %cause, "a request failed because of a defect");
         Self::new(Reason::Bug, format!("internal error; the server's log has it as request {request_id}"))
             .with("request_id", request_id)
+    }
+
+    /// UNAVAILABLE / SHUTTING_DOWN: another server, or this one a little later, will answer.
+    pub fn shutting_down() -> Self {
+        Self::new(Reason::ShuttingDown, "the server is shutting down").retry_after(STORE_RETRY)
     }
 
     /// Names the offending field.
@@ -244,9 +249,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Unavailable(_) => Self::new(Reason::StoreUnavailable, message).retry_after(STORE_RETRY),
             StoreError::Full(_) => Self::new(Reason::StoreFull, message).retry_after(FULL_RETRY),
-            StoreError::Closed => {
-                Self::new(Reason::ShuttingDown, "the server is shutting down").retry_after(STORE_RETRY)
-            }
+            StoreError::Closed => Self::shutting_down(),
             StoreError::Damaged(_) | StoreError::Refused(_) => Self::bug(message),
         }
     }

@@ -2,15 +2,19 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use tokio::sync::watch;
 use tonic::service::Routes;
-use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{self, Guarded, ProtoTasks},
-    config::{Config, StorePlace},
+    api::{self, Guarded, Health, ProtoTasks},
+    config::{Config, StorePlace, Sync},
     engine::{Engine, EngineConfig, clock::SystemClock},
     model::time::Clock,
-    store::{SharedStore, StoreError, memory::MemoryStore},
+    store::{
+        Durability, SharedStore, StoreError,
+        embedded::{EmbeddedStore, Options},
+        memory::MemoryStore,
+    },
 };
 
 /// What a server is made of.
@@ -18,21 +22,25 @@ pub struct Built {
     pub engine: Engine,
     /// Everything on the gRPC port.
     pub service: Guarded<Routes>,
-    health: HealthReporter,
+    health: Health,
     store: SharedStore,
+    fatal: watch::Receiver<Option<String>>,
 }
 
 impl Built {
     /// Resolves when the store is beyond use. An outage is not: the server waits for its end.
     pub async fn failed(&self) -> StoreError {
-        std::future::pending().await
+        let mut fatal = self.fatal.clone();
+        match fatal.wait_for(Option::is_some).await.map(|what| what.clone()) {
+            Ok(what) => StoreError::Unavailable(what.unwrap_or_default()),
+            // Nobody is left who could say so: this store does not fail.
+            Err(_) => std::future::pending().await,
+        }
     }
 
-    /// Health checks say so from now on.
+    /// Health checks say so from now on, and calls that wait end.
     pub async fn not_serving(&self) {
-        for service in api::SERVICES {
-            self.health.set_service_status(service, ServingStatus::NotServing).await;
-        }
+        self.health.not_serving().await;
     }
 
     /// Says goodbye to workers, writes down what was accepted, closes the store.
@@ -45,15 +53,28 @@ impl Built {
 /// Opens, starts, gathers.
 pub async fn build(config: &Config) -> Result<Built> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let lease_ttl_ms = config.lease.ttl.as_millis() as i64;
+    let (failed, fatal) = watch::channel(None);
     let store: SharedStore = match &config.store.place {
         StorePlace::Memory => Arc::new(MemoryStore::new(clock.clone())),
-        StorePlace::Embedded(_) => anyhow::bail!("the embedded store is not built yet"),
+        StorePlace::Embedded(dir) => {
+            let options = Options {
+                durability: match config.store.sync {
+                    Sync::Fsync => Durability::EmbeddedFsync,
+                    Sync::Fast => Durability::EmbeddedFast,
+                },
+                lease_ms: lease_ttl_ms,
+                on_fatal: Some(Arc::new(move |what| _ = failed.send(Some(what.to_owned())))),
+                ..Options::default()
+            };
+            let (dir, clock) = (dir.clone(), clock.clone());
+            tokio::task::spawn_blocking(move || EmbeddedStore::open(&dir, options, clock)).await??
+        }
     };
-    let lease_ttl_ms = config.lease.ttl.as_millis() as i64;
     let defaults = EngineConfig::default();
     let engine_config =
         EngineConfig { lease_ttl_ms, delivery_ttl_ms: defaults.delivery_ttl_ms.min(lease_ttl_ms), ..defaults };
     let engine = Engine::start(engine_config, store.clone(), clock, Arc::new(ProtoTasks));
     let (service, health) = api::services(engine.clone()).await;
-    Ok(Built { engine, service, health, store })
+    Ok(Built { engine, service, health, store, fatal })
 }

@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 
 pub struct Server {
     pub channel: Channel,
-    pub health: tonic_health::server::HealthReporter,
+    pub health: api::Health,
     _listener: listen::Running,
 }
 

@@ -130,3 +130,33 @@ async fn a_watch_ends_with_the_full_record() {
     let logs = v1::ListJobLogsRequest { id, min_level: 9, ..Default::default() };
     assert_eq!(server.jobs().list_job_logs(logs).await.unwrap().into_inner().lines[0].message, "half");
 }
+
+#[tokio::test]
+async fn whoever_waits_is_sent_elsewhere_when_the_server_stops() {
+    let server = Server::start().await;
+    let id = server.enqueue(job("never")).await;
+    let (frames, stream) = feed();
+    let mut acks = server.jobs().enqueue_stream(stream).await.unwrap().into_inner();
+    frames.send(v1::EnqueueStreamRequest { seq: 1, jobs: vec![with_id("a")] }).await.unwrap();
+    while soon(acks.message()).await.unwrap().unwrap().acked_seq < 1 {}
+    let (asks, stream) = feed();
+    let mut results = server.jobs().await_results(stream).await.unwrap().into_inner();
+    asks.send(v1::AwaitResultsRequest { job_ids: vec![id.clone()], forget_ids: vec![] }).await.unwrap();
+    let watch = v1::WatchJobRequest { id: id.clone(), ..Default::default() };
+    let mut events = server.jobs().watch_job(watch).await.unwrap().into_inner();
+    soon(events.message()).await.unwrap().expect("the record as it is");
+
+    let wait = v1::WaitJobRequest { id, ..Default::default() };
+    let enqueue =
+        v1::EnqueueRequest { job: Some(job("never")), wait: super::harness::seconds(60), ..Default::default() };
+    let (mut waiter, mut producer) = (server.jobs(), server.jobs());
+    let (waited, enqueued, ()) =
+        soon(async { tokio::join!(waiter.wait_job(wait), producer.enqueue(enqueue), server.health.not_serving()) })
+            .await;
+    refused(waited, Code::Unavailable, "SHUTTING_DOWN", "");
+    assert_eq!(enqueued.unwrap().into_inner().result, None, "the job is in");
+    assert!(soon(acks.message()).await.unwrap().unwrap().reconnect_delay.is_some());
+    refused(soon(acks.message()).await, Code::Unavailable, "SHUTTING_DOWN", "");
+    refused(soon(results.message()).await, Code::Unavailable, "SHUTTING_DOWN", "");
+    refused(soon(events.message()).await, Code::Unavailable, "SHUTTING_DOWN", "");
+}

@@ -3,7 +3,7 @@ use jobwire_proto::v1;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::harness::{Server, job, refused, text};
+use super::harness::{Server, job, refused, soon, text};
 
 #[tokio::test]
 async fn an_oversized_message_is_told_so_and_the_server_goes_on() {
@@ -39,7 +39,11 @@ async fn health_follows_the_handle() {
         let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
     }
-    server.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(soon(watch.message()).await.unwrap().unwrap().status(), ServingStatus::Serving);
+    server.health.not_serving().await;
+    assert_eq!(soon(watch.message()).await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    refused(soon(watch.message()).await, Code::Unavailable, "SHUTTING_DOWN", "");
     let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::NotServing);
     let unknown = health.check(HealthCheckRequest { service: "nobody".into() }).await.expect_err("unknown");

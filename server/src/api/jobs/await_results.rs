@@ -11,6 +11,7 @@ use futures::{
 };
 use jobwire_proto::v1;
 use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use crate::{
@@ -34,6 +35,7 @@ const BATCH: usize = 1_000;
 
 pub async fn run(
     engine: Engine,
+    draining: CancellationToken,
     mut inbound: Streaming<v1::AwaitResultsRequest>,
     out: Sender<v1::AwaitResultsResponse>,
 ) -> Result<(), ApiError> {
@@ -44,6 +46,7 @@ pub async fn run(
     while open || !ends.is_empty() {
         let mut response = v1::AwaitResultsResponse::default();
         tokio::select! {
+            () = draining.cancelled() => return Err(ApiError::shutting_down()),
             message = next(&mut inbound), if open => match message {
                 Inbound::End => open = false,
                 Inbound::Broken => return Ok(()),

@@ -3,22 +3,25 @@ use std::collections::VecDeque;
 
 use jobwire_proto::v1;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 use super::enqueue_read;
 use crate::{
     api::{
-        convert::{Parsed, count, spec::job_spec},
+        convert::{Parsed, count, spec::job_spec, to_span},
         status::{ApiError, Reason},
         stream::{Inbound, Sender, next},
         streaming,
     },
-    engine::Engine,
+    engine::{Engine, clock},
     model::job::JobSpec,
 };
 
 /// Frames that a producer may have unacknowledged.
 const MAX_UNACKED: usize = 64;
+/// Producers that are sent away come back at some time within this.
+const SPREAD_MS: f64 = 2_000.0;
 /// Frames read ahead of the store; flow control holds the rest.
 const READ_AHEAD: usize = 16;
 
@@ -26,6 +29,7 @@ type Frame = v1::EnqueueStreamRequest;
 
 pub async fn run(
     engine: Engine,
+    draining: CancellationToken,
     inbound: Streaming<Frame>,
     out: Sender<v1::EnqueueStreamResponse>,
 ) -> Result<(), ApiError> {
@@ -35,7 +39,7 @@ pub async fn run(
     }
     let (tx, rx) = mpsc::channel(READ_AHEAD);
     let most = engine.limits().jobs_per_call;
-    let write = write(&engine, rx, out);
+    let write = write(&engine, draining, rx, out);
     tokio::pin!(write);
     tokio::select! {
         end = &mut write => return end,
@@ -68,16 +72,32 @@ async fn read(mut inbound: Streaming<Frame>, most: usize, frames: mpsc::Sender<P
 /// Writes batches of frames and acknowledges them, in order.
 async fn write(
     engine: &Engine,
+    draining: CancellationToken,
     mut frames: mpsc::Receiver<Parsed<Frame>>,
     out: Sender<v1::EnqueueStreamResponse>,
 ) -> Result<(), ApiError> {
     let most = engine.limits().jobs_per_call;
     let mut waiting = VecDeque::new();
+    let mut leaving = false;
     loop {
         if waiting.is_empty() {
-            match frames.recv().await {
-                Some(frame) => waiting.push_back(frame),
-                None => return Ok(()),
+            tokio::select! {
+                frame = frames.recv() => match frame {
+                    Some(frame) => waiting.push_back(frame),
+                    None if leaving => return Err(ApiError::shutting_down()),
+                    None => return Ok(()),
+                },
+                // What was read is still written; nothing more is.
+                () = draining.cancelled(), if !leaving => {
+                    leaving = true;
+                    frames.close();
+                    let reconnect_delay = Some(to_span((clock::share() * SPREAD_MS) as i64));
+                    let farewell = v1::EnqueueStreamResponse { reconnect_delay, ..Default::default() };
+                    if out.send(Ok(farewell)).await.is_err() {
+                        return Ok(());
+                    }
+                    continue;
+                }
             }
         }
         while let Ok(frame) = frames.try_recv() {

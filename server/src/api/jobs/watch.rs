@@ -1,6 +1,7 @@
 //! WatchJob: one job, until it is terminal.
 use jobwire_proto::v1;
 use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{
@@ -18,7 +19,11 @@ use crate::{
 };
 
 /// Finds the job, then follows it.
-pub async fn start(engine: &Engine, request: v1::WatchJobRequest) -> Parsed<Outbound<v1::WatchJobResponse>> {
+pub async fn start(
+    engine: &Engine,
+    draining: CancellationToken,
+    request: v1::WatchJobRequest,
+) -> Parsed<Outbound<v1::WatchJobResponse>> {
     let ctx = unary(engine);
     let id = job_id("id", &request.id)?;
     let format = Format::parse(ctx, request.payload_format)?;
@@ -28,11 +33,12 @@ pub async fn start(engine: &Engine, request: v1::WatchJobRequest) -> Parsed<Outb
         Some(Err(_)) => return Err(ApiError::field("logs_after", "must not be negative")),
     };
     let events = engine.watch(id, logs_after).await?;
-    Ok(stream::spawn(move |out| follow(events, format, out)))
+    Ok(stream::spawn(move |out| follow(events, draining, format, out)))
 }
 
 async fn follow(
     mut events: Receiver<Result<JobEvent, JobError>>,
+    draining: CancellationToken,
     format: Format,
     out: Sender<v1::WatchJobResponse>,
 ) -> Result<(), ApiError> {
@@ -40,6 +46,7 @@ async fn follow(
         let event = tokio::select! {
             event = events.recv() => event,
             () = out.closed() => None,
+            () = draining.cancelled() => return Err(ApiError::shutting_down()),
         };
         let Some(event) = event else { return Ok(()) };
         if out.send(Ok(message(event?, format))).await.is_err() {
