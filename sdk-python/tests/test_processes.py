@@ -144,15 +144,15 @@ def test_sigterm_drains_and_exits_zero(server: Scripted, spawn: Spawn, tmp_path:
     assert len(hello.types) == 16
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    stream.job("a", "conf.sleep", '{"ms":300}')
+    stream.job("a", "conf.sleep", '{"ms":2000}')
     stream.job("b", "conf.echo", "{}")
-    stream.until(lambda frame: "a" in frame.started)
+    stream.until(lambda frame: frame.received_seq == 3)
     process.send_signal(signal.SIGTERM)
     frame = stream.until(lambda frame: frame.outcomes)
     assert frame.state == pb.WORKER_STATE_DRAINING
     assert [(o.lease_token, o.WhichOneof("result")) for o in frame.outcomes] == [("b", "released")]
     stream.send(acked_seq=frame.seq)
-    assert stream.outcome("a").succeeded.result.text == '{"slept":300}'
+    assert stream.outcome("a").succeeded.result.text == '{"slept":2000}'
     assert stream.half_closed.wait(WAIT)
     stream.end()
     assert process.wait(WAIT) == 0

@@ -302,6 +302,8 @@ def test_a_killed_worker_loses_only_its_own_jobs(server: Server, tmp_path: Path)
     with Client(server.url) as client:
         job = enqueue(client, "conf.sleep", {"ms": 1500}, queue="kill")
         eventually(lambda: job.status().state is JobState.RUNNING)
+        # The outcome of a later job follows the start of this one on the stream.
+        enqueue(client, "conf.echo", queue="kill").result(WAIT)
         victim.end()
         heir = conformance_worker(server, CONF_QUEUES="kill", CONF_LEASE_TTL_MS="10000")
         try:

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+# Without it a forked child hangs on older grpcio when a stream was open. Read once, when the library is imported; an
+# application that imports grpc first, and forks, sets it itself.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+
 import grpc
 
 from ._errors import InvalidArgument, JobwireError, Unavailable, error_of
