@@ -127,6 +127,11 @@ impl WorkerConn {
         .await
     }
 
+    /// Reads frames until a handler has started.
+    pub async fn started(&mut self, token: &str) {
+        self.until(token, |frame| frame.started.iter().any(|started| started == token).then_some(())).await;
+    }
+
     /// Reads frames until the outcome of a lease, and acknowledges it.
     pub async fn outcome(&mut self, token: &str) -> pb::Outcome {
         let find = |frame: &pb::StreamJobsRequest| {
