@@ -205,7 +205,9 @@ def test_payloads_that_cannot_travel_are_refused(server: Scripted, app: App, pay
     assert not server.requests
 
 
-def test_unavailable_is_repeated_with_the_same_id(server: Scripted, app: App, caplog: pytest.LogCaptureFixture) -> None:
+def test_unavailable_is_repeated_with_the_same_id(
+    server: Scripted, app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failures = 2
 
     def flaky(request: Any) -> Any:
@@ -214,6 +216,7 @@ def test_unavailable_is_repeated_with_the_same_id(server: Scripted, app: App, ca
         return created(request) if failures < 0 else unavailable()
 
     server.answers["Enqueue"] = flaky
+    monkeypatch.setattr("jobwire._calls._warned_at", float("-inf"))
     app.enqueue("t")
     ids = {request.job.id for request in server.named("Enqueue")}
     assert len(server.named("Enqueue")) == 3

@@ -53,10 +53,23 @@ class Attempts:
         remaining = self.remaining()
         if remaining is not None and delay >= remaining:
             raise error
-        if self._failures == 0:
+        if self._failures == 0 and _may_warn():
             log.warning("%s; retrying%s", error.message, "" if remaining is None else f" for {remaining:.0f} s")
         self._failures += 1
         return delay
+
+
+_warned_at = float("-inf")
+
+
+def _may_warn() -> bool:
+    """One warning in five seconds, however many callers fail."""
+    global _warned_at
+    now = time.monotonic()
+    if now - _warned_at < 5.0:
+        return False
+    _warned_at = now
+    return True
 
 
 def call_sync(start: Callable[[float | None], Future[T]], attempts: Attempts) -> T:

@@ -100,7 +100,7 @@ class Client:
         and a durable write each; concurrent calls, from threads or tasks, leave together and cost far less.
         """
         spec = self._spec(job, payload, options)
-        return self._job(job, call_sync(self._submission(spec), self._attempts()))
+        return self._job(job, call_sync(self._submission(spec), self._attempts(self._timeout)))
 
     @overload
     async def aenqueue(self, job: TaskCall[R], /) -> Job[R]: ...
@@ -109,7 +109,7 @@ class Client:
     async def aenqueue(self, job: TaskCall[Any] | str, payload: Any = None, /, **options: Any) -> Job[Any]:
         """`enqueue` for asyncio, on any event loop."""
         spec = self._spec(job, payload, options)
-        return self._job(job, await call_async(self._submission(spec), self._attempts()))
+        return self._job(job, await call_async(self._submission(spec), self._attempts(self._timeout)))
 
     def enqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
         """Enqueues independent jobs, `task.s(...)` or (type, payload), up to 1,000 in a call; answers per item.
@@ -142,7 +142,7 @@ class Client:
         wait: give up after this long with DeadlineExceeded, the job going on; None = never.
         """
         spec, limit = self._spec(job, payload, options), _limit(wait)
-        attempts = Attempts(None if limit is None else limit, on_failure=self._process.transport.rotate)
+        attempts = self._attempts(limit)
         response = call_sync(self._run_call(spec), attempts)
         if response.HasField("result"):
             return self._decoder(job)(outcome_of(response.result))
@@ -157,7 +157,7 @@ class Client:
     async def arun(self, job: Any, payload: Any = None, /, *, wait: Duration | None = None, **options: Any) -> Any:
         """`run` for asyncio."""
         spec, limit = self._spec(job, payload, options), _limit(wait)
-        attempts = Attempts(None if limit is None else limit, on_failure=self._process.transport.rotate)
+        attempts = self._attempts(limit)
         response = await call_async(self._run_call(spec), attempts)
         if response.HasField("result"):
             return self._decoder(job)(outcome_of(response.result))
@@ -204,10 +204,10 @@ class Client:
         endpoints = parse_url(self._url or os.environ.get("JOBWIRE_URL") or DEFAULT_URL)
         return Connection(tuple(endpoints), plaintext_token=self._plaintext_token, **settings)
 
-    def _attempts(self, *, repeat: bool = True) -> Attempts:
+    def _attempts(self, timeout: float | None, *, repeat: bool = True) -> Attempts:
         transport = self._process.transport
         return Attempts(
-            self._timeout,
+            timeout,
             repeat=repeat,
             new_token=bool(transport.connection.token_file),
             on_failure=transport.rotate,
@@ -215,12 +215,14 @@ class Client:
 
     def _call(self, name: str, request: Any, *, repeat: bool = True) -> Any:
         return call_sync(
-            lambda timeout: self._process.transport.unary(name, request, timeout), self._attempts(repeat=repeat)
+            lambda timeout: self._process.transport.unary(name, request, timeout),
+            self._attempts(self._timeout, repeat=repeat),
         )
 
     async def _acall(self, name: str, request: Any, *, repeat: bool = True) -> Any:
         return await call_async(
-            lambda timeout: self._process.transport.unary(name, request, timeout), self._attempts(repeat=repeat)
+            lambda timeout: self._process.transport.unary(name, request, timeout),
+            self._attempts(self._timeout, repeat=repeat),
         )
 
     def _submission(self, spec: job_pb2.JobSpec) -> Callable[[float | None], Future[EnqueueResult]]:

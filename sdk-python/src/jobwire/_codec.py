@@ -11,6 +11,7 @@ import base64
 import dataclasses
 import enum
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
@@ -166,8 +167,13 @@ def _parsed(parse: Callable[[str], Any], name: str) -> Decoder:
     return decode
 
 
+_FRACTION = re.compile(r"\.(\d+)")
+
+
 def _parse_datetime(text: str) -> datetime:
-    return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
+    # Python 3.10 knows neither Z nor fractions of other than three or six digits.
+    text = text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text
+    return datetime.fromisoformat(_FRACTION.sub(lambda match: f".{match[1][:6]:0<6}", text))
 
 
 def _parse_timedelta(text: str) -> timedelta:

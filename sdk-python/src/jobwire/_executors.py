@@ -200,7 +200,8 @@ class LoopExecutor:
         try:
             loop.run_forever()
         finally:
-            loop.close()
+            if not self._tasks:  # closing it under a handler that hangs would only make noise
+                loop.close()
 
     def _spawn(self, executions: list[Execution]) -> None:
         assert self._loop is not None

@@ -84,7 +84,7 @@ class ResultHub:
                 if not self._waiting:
                     self._thread = None
                     return
-            if error is not None and not (isinstance(error, JobwireError) and error.code == "UNAVAILABLE"):
+            if error is not None and not self._passing(error, failures):
                 self._fail(error)
                 continue
             self._transport.rotate(stream.endpoint if stream else None)
@@ -93,6 +93,12 @@ class ResultHub:
         self._fail(JobwireError("the client was closed", code="CANCELLED"))
         with self._lock:
             self._thread = None
+
+    def _passing(self, error: Exception, failures: int) -> bool:
+        """Worth another try: no server, or a token that a file may have in a newer version."""
+        code = error.code if isinstance(error, JobwireError) else ""
+        new_token = code == "UNAUTHENTICATED" and failures == 0 and self._transport.connection.token_file
+        return code == "UNAVAILABLE" or bool(new_token)
 
     def _open(self) -> BidiStream | None:
         with self._lock:

@@ -23,6 +23,15 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 
 def to_timedelta(value: Duration, name: str = "duration") -> timedelta:
     """A Duration as timedelta; InvalidArgument naming `name` when it is none, or negative."""
+    try:
+        return _to_timedelta(value, name)
+    except (OverflowError, ValueError) as error:
+        if isinstance(error, InvalidArgument):
+            raise
+        raise InvalidArgument(f"{name}: {value!r} is not a duration", field=name, cause=error) from error
+
+
+def _to_timedelta(value: Duration, name: str) -> timedelta:
     if isinstance(value, timedelta):
         span = value
     elif isinstance(value, str):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 class Vitals:
@@ -25,6 +29,8 @@ def _resident() -> int:
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+    except (OSError, AttributeError):
+        if resource is None:
+            return 0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the peak is the best that other systems tell
         return peak if sys.platform == "darwin" else peak * 1024

@@ -257,6 +257,8 @@ class Worker:
                     self._open(hello)
                 case Disconnect(why):
                     log.info("leaving the server: %s", why)
+                    if self._stream is not None and self._transport is not None:
+                        self._transport.rotate(self._stream.endpoint)
                     self._close_stream()
                 case HalfClose():
                     if self._stream is not None:
@@ -296,7 +298,10 @@ class Worker:
         if not self._ready.is_set():
             self._ready.set()
             if self._on_ready is not None:
-                self._on_ready()
+                try:
+                    self._on_ready()
+                except Exception:
+                    log.exception("on_ready failed")
 
     # --- the stream -----------------------------------------------------------------------------------------------
 
