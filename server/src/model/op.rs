@@ -94,6 +94,8 @@ pub enum DueKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
     /// The secret is that of the job's latest lease, no outcome was applied under it, and the job is not terminal.
+    /// Whatever ends the lease under this guard (Finish, Later, Ready, Requeue) settles it, and takes a crash off that was
+    /// charged to it: who speaks had not crashed. Nothing settles a lease under another guard.
     Token(u64),
     /// The job's entry of this kind is at or before the store's now.
     Due(DueKind),
@@ -108,9 +110,11 @@ pub enum Act {
     /// The lease ends so long from now, never earlier than it did. Takes a lapsed lease back: READY → RUNNING again,
     /// the crash taken off.
     Extend { lease_ms: i64, started: bool, progress: Option<Progress>, checkpoint: Option<Payload> },
-    /// Ends the job. Settles the lease.
+    /// Ends the job. Raises `failures` when `outcome.last` tells of a failure or a timeout, `crashes` when it tells of a
+    /// lost lease. An outcome that says nothing leaves the stored one as it is, unless the job succeeded.
     Finish { to: State, outcome: Outcome, retain_ms: i64, effects: Vec<Effect> },
-    /// Waits for `delay_ms`, as SCHEDULED (snoozed) or RETRYING (failed; `counts` raises `failures`). Settles the lease.
+    /// Waits for `delay_ms`, as SCHEDULED (snoozed) or RETRYING (failed; `counts` raises `failures`). An outcome without
+    /// result and failure only adds its attempt to the history: the failure stored before stays.
     Later {
         to: State,
         delay_ms: i64,
@@ -120,13 +124,15 @@ pub enum Act {
         effects: Vec<Effect>,
     },
     /// READY: promoted, given back (`front`: before all of its priority), or its lease ran out (`crashed` raises
-    /// `crashes`). Settles the lease only under a `Token` guard.
+    /// `crashes`).
     Ready { front: bool, crashed: bool, attempt: Option<Attempt>, checkpoint: Option<Payload> },
-    /// RetryJobs: runs again after `delay_ms`, in `queue` if given; counters start from `failures` and 0 crashes.
+    /// RetryJobs: runs again after `delay_ms`, in `queue` if given; counters start from `failures` and 0 crashes. `keep`
+    /// goes into the history. A job that had ended expires no more; a lease that is not settled is cut off.
     Requeue { failures: u32, delay_ms: i64, queue: Option<QueueName>, body: Option<Bytes>, keep: Option<Attempt> },
-    /// Asks a running job to stop; any server finishes it after the grace. `None` = as long as it takes.
+    /// Asks a running job to stop; any server finishes it after the grace. `None` = as long as it takes. Asking again
+    /// keeps the first request and can only shorten the grace.
     RequestCancel { reason: String, grace_ms: Option<i64> },
-    /// UpdateJobs. What is `None` stays.
+    /// UpdateJobs. What is `None` stays. A READY job keeps its place unless its queue or priority changes.
     Patch {
         queue: Option<QueueName>,
         priority: Option<i8>,
@@ -186,7 +192,7 @@ pub enum Verdict {
     Already(State),
     /// `Token`: another lease was issued since. `Due`: not due (any more). `Version`: changed since.
     Stale,
-    /// The move does not start from this state, or `In` does not contain it.
+    /// The move does not start from this state, or `In` does not contain it, or the job under `Token` ended by another way.
     Conflict(State),
     /// Not done: the job has been asked to stop, and this act (Later, Ready) would run it again.
     CancelRequested(CancelRequest),

@@ -29,7 +29,8 @@ pub struct QueueFacts {
     pub pause: Option<Pause>,
     /// Jobs per state, indexed by `State as usize`.
     pub counts: [u64; 11],
-    /// When the job that has been READY for the longest became so; `None` = none is.
+    /// When the job that has been READY for the longest became so; `None` = none is. Looks at the first in line of each
+    /// priority, so jobs that were moved by UpdateJobs may be older.
     pub oldest_ready_ms: Option<i64>,
 }
 

@@ -32,6 +32,8 @@ mod records;
 mod recount;
 mod sides;
 mod slot;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 /// Wakes that a receiver may be behind before it has lost some.

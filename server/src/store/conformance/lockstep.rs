@@ -6,7 +6,7 @@ use super::kit::{self, Kit, name};
 use crate::{
     model::{
         ids::{JobId, Shard},
-        job::{AttemptResult, LogLine, Meta, Outcome, Parts, Progress, Start},
+        job::{AttemptResult, LogLine, Meta, Outcome, Parts, Progress, Record, Start},
         op::{Act, Claim, Due, DueKind, Effect, Guard, ListQuery, NewJob, Op},
         queue::{Pause, QueueChange},
         state::{State, StateSet},
@@ -201,10 +201,12 @@ async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Mem
             both(model, subject, Op { id, guard, act }, at).await;
         }
         Call::Sweep { limit } => {
-            let (a, b) = (model.due(usize::from(*limit)).await, subject.due(usize::from(*limit)).await);
-            assert_eq!(a.next_in_ms, b.next_in_ms, "{at}");
-            assert_eq!(dues(&a.entries), dues(&b.entries), "{at}");
-            for entry in a.entries {
+            let mut due = model.due(usize::MAX).await.entries;
+            due.sort_by_key(|entry| match entry {
+                Due::Job { kind, meta } => (Some(*kind), Some(meta.id)),
+                Due::QueueOpens(_) => (None, None),
+            });
+            for entry in due.into_iter().take(usize::from(*limit)) {
                 match entry {
                     Due::QueueOpens(queue) => set(model, subject, queue.as_str(), QueueChange::ResumeIfDue, at).await,
                     Due::Job { kind, meta } => {
@@ -357,12 +359,23 @@ async fn set(model: &Kit, subject: &Kit, queue: &str, change: QueueChange, at: &
     assert_eq!(a, b, "{at}");
 }
 
-fn dues(entries: &[Due]) -> Vec<(Option<DueKind>, String)> {
-    let short = |entry: &Due| match entry {
-        Due::Job { kind, meta } => (Some(*kind), format!("{:?}", seen(meta))),
-        Due::QueueOpens(queue) => (None, queue.to_string()),
-    };
-    entries.iter().map(short).collect()
+/// What is due, sorted: the order of what becomes due in the same millisecond is a store's own. That of starts is not.
+fn dues(entries: &[Due]) -> (Vec<(Option<DueKind>, String)>, Vec<JobId>) {
+    let mut all = Vec::new();
+    let mut starts = Vec::new();
+    for entry in entries {
+        match entry {
+            Due::Job { kind, meta } => {
+                all.push((Some(*kind), format!("{:?}", seen(meta))));
+                if *kind == DueKind::Start {
+                    starts.push(meta.id);
+                }
+            }
+            Due::QueueOpens(queue) => all.push((None, queue.to_string())),
+        }
+    }
+    all.sort();
+    (all, starts)
 }
 
 /// Everything that can be read.
@@ -384,14 +397,13 @@ async fn compare(model: &Kit, subject: &Kit, memory: &Memory, at: &str) {
     let records_a = a.get(&ids, Parts::ALL).await.expect("it reads");
     let records_b = b.get(&ids, Parts::ALL).await.expect("it reads");
     for (id, (a, b)) in ids.iter().zip(records_a.iter().zip(&records_b)) {
-        let show = |record: &Option<crate::model::job::Record>| {
-            record.as_ref().map(|record| {
-                let mut record = record.clone();
-                record.meta.order = 0;
-                format!("{record:#?}")
+        let parts = |record: &Option<Record>| {
+            record.clone().map(|record| {
+                let Record { meta, body, outcome, attempts, progress, checkpoint } = record;
+                (seen(&meta), body, outcome, attempts, progress, checkpoint)
             })
         };
-        assert_eq!(show(a), show(b), "{at}: {id}");
+        assert_eq!(parts(a), parts(b), "{at}: {id}");
     }
     for id in &ids {
         let a = a.read_log(*id, 0, 0, usize::MAX).await.expect("logs can be read");

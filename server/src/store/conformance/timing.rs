@@ -1,7 +1,7 @@
 //! Starts, retries, expiry, and what is due when.
 use super::kit::{self, Kit, LEASE_MS, drain};
 use crate::model::{
-    job::Start,
+    job::{AttemptResult, Outcome, Start},
     op::{Act, Due, DueKind, Guard, Verdict, Wake},
     queue::{Pause, QueueChange},
     state::State,
@@ -77,6 +77,19 @@ pub async fn expiry_ends_with_the_first_start(kit: &mut Kit) {
     let failed = kit.put_with("mail", |job| job.expire_ms = at).await;
     let secret = kit.lease("mail", failed).await.secret;
     kit.done(failed, Guard::Token(secret), kit::retry_in(400_000, 1)).await;
+    // A handler that tells how it went has started, whether the store heard of that before or not.
+    let spoke = kit.put_with("mail", |job| job.expire_ms = at).await;
+    let secret = kit.lease("mail", spoke).await.secret;
+    let outcome = Outcome { last: Some(kit::attempt(1, AttemptResult::Snoozed)), ..Outcome::default() };
+    let act = Act::Later {
+        to: State::Scheduled,
+        delay_ms: 400_000,
+        counts: false,
+        outcome: Some(outcome),
+        checkpoint: None,
+        effects: Vec::new(),
+    };
+    kit.done(spoke, Guard::Token(secret), act).await;
     let running = kit.put_with("mail", |job| job.expire_ms = at).await;
     let secret = kit.lease("mail", running).await.secret;
     kit.done(running, Guard::Token(secret), kit::extend(300_000)).await;
@@ -90,7 +103,7 @@ pub async fn expiry_ends_with_the_first_start(kit: &mut Kit) {
     let mut expected: Vec<_> = [waiting, scheduled, unbegun[0]].into_iter().map(|id| (DueKind::Expire, id)).collect();
     expected.sort_by_key(|(_, id)| *id);
     assert_eq!(due, expected);
-    for id in [begun[0], failed, running] {
+    for id in [begun[0], failed, spoke, running] {
         assert_eq!(kit.act(id, EXPIRE, kit::finish(State::Expired)).await, Verdict::Stale);
     }
     // Given back without having started, it has expired.

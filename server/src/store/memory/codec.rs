@@ -215,3 +215,108 @@ pub(super) mod named {
     /// The highest version of a document that was deleted.
     pub const DOC_VERSION: &str = "docs";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(extra: Option<Extra>) -> Slot {
+        Slot {
+            id: JobId::from_bytes([0xab; 16]),
+            row: Stamp::new(7),
+            order: -2,
+            token: 0x0102_0304_0506_0708,
+            content: u64::MAX,
+            extra: extra.map(Box::new),
+            create: Stamp::new(1_764_000_000_000),
+            ready: Stamp::new(1_764_000_000_001),
+            start: Stamp::new(1_764_000_000_002),
+            finish: Stamp::new(1_764_000_000_003),
+            until: Stamp::new(1_764_003_600_003),
+            queue: 3,
+            kind: 4,
+            version: 5,
+            failures: 6,
+            delivery: 7,
+            body_bytes: 8,
+            state: State::Dead,
+            priority: -4,
+            flags: flag::LEASED | flag::SETTLED | flag::OUTCOME,
+        }
+    }
+
+    fn rare() -> Extra {
+        let cancel = CancelRequest { reason: "enough".to_owned(), request_ms: 9, deadline_ms: Some(10) };
+        Extra { crashes: 2, expire_ms: 11, cancel: Some(cancel), ..Extra::default() }
+    }
+
+    #[test]
+    fn a_job_record_reads_back() {
+        let mut encoder = Encoder::default();
+        for (extra, size) in [(None, META_BYTES), (Some(rare()), META_BYTES + 13)] {
+            let slot = slot(extra);
+            let bytes = encoder.meta(&slot);
+            assert_eq!(bytes.len(), size);
+            let read = read_meta(7, &bytes).expect("it was just written");
+            assert_eq!(format!("{read:?}"), format!("{slot:?}"));
+        }
+    }
+
+    /// The format of version 1 as it lies in stores that are out there.
+    #[test]
+    fn the_format_stays() {
+        let bytes = Encoder::default().meta(&slot(Some(rare())));
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = concat!(
+            "01",
+            "abababababababababababababababab",
+            "07",
+            "fc",
+            "2300",
+            "03000000",
+            "04000000",
+            "feffffffffffffff",
+            "00e897b69a01",
+            "01e897b69a01",
+            "02e897b69a01",
+            "03e897b69a01",
+            "83d6ceb69a01",
+            "0807060504030201",
+            "ffffffffffffffff",
+            "05000000",
+            "06000000",
+            "07000000",
+            "08000000",
+            "0216",
+            "0106656e6f756768120114",
+        );
+        assert_eq!(hex, expected);
+    }
+
+    #[test]
+    fn what_is_cut_or_unknown_is_refused() {
+        let whole = Encoder::default().meta(&slot(Some(rare())));
+        for length in (0..whole.len()).filter(|length| *length != META_BYTES) {
+            assert!(read_meta(7, &whole[..length]).is_err(), "{length} bytes");
+        }
+        for (at, byte) in [(0, 0), (17, 0), (17, 11), (18, 5)] {
+            let mut bad = whole.to_vec();
+            bad[at] = byte;
+            assert!(read_meta(7, &bad).is_err(), "byte {at} = {byte}");
+        }
+        let mut newer = whole.to_vec();
+        newer[0] = 2;
+        assert!(read_meta(7, &newer).expect_err("it is newer").0.contains("newer format 2"));
+    }
+
+    #[test]
+    fn names_and_documents_read_back() {
+        let pause = Pause { reason: "r".to_owned(), actor: "a".to_owned(), pause_ms: 1, resume_ms: Some(2) };
+        let record = NameRecord { number: 300, pause: Some(pause) };
+        assert_eq!(read_name(&write_name(&record)), Some(record));
+        assert_eq!(read_name(&[9, 1]), None);
+        let doc = Doc { version: 5, value: Bytes::from_static(b"x") };
+        assert_eq!(read_doc(&write_doc(&doc)), Some(doc));
+        assert_eq!(read_doc(&[1, 2]), None);
+    }
+}

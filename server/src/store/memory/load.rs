@@ -5,7 +5,7 @@ use super::{
     codec::{Corrupt, named, read_doc, read_meta, read_name},
     machine::Machine,
     place::{is_over, waiting_expiry},
-    queue::{LEVELS, Queue, Spot},
+    queue::{LEVELS, Queue, Spot, by_time},
     slot::{Stamp, flag},
     write::{Key, Table},
 };
@@ -26,7 +26,7 @@ impl Machine {
         let id = slot.id;
         self.next_row = self.next_row.max(row as i64 + 1);
         match slot.state {
-            State::Scheduled | State::Retrying => {}
+            State::Scheduled | State::Retrying => self.loaded_ties = self.loaded_ties.max(by_time::arrival(slot.order)),
             _ => {
                 self.arrival = self.arrival.max(slot.order);
                 self.front = self.front.min(slot.order);
@@ -84,6 +84,8 @@ impl Machine {
             }
         }
         self.place_logs();
+        // What comes next comes after everything that waits for the same millisecond.
+        self.arrival += (self.loaded_ties - by_time::arrival(self.arrival)).max(0);
         let lease = Stamp::new(now.mono_ms.saturating_add(lease_ms));
         let mut lists: HashMap<(u32, State, usize), Vec<Spot>> = HashMap::new();
         let (mut leases, mut cancels, mut expiries, mut trims) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

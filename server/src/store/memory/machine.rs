@@ -50,6 +50,8 @@ pub struct Machine {
     /// The latest arrival at a front; counts down.
     pub(super) front: i64,
     pub(super) encoder: Encoder,
+    /// While loading: the latest arrival among those that wait for a time.
+    pub(super) loaded_ties: i64,
     /// While loading: (row, first, last) of logs.
     pub(super) loaded_logs: Vec<(u64, u64, u64)>,
 }

@@ -41,7 +41,12 @@ pub(super) mod by_time {
     const LATEST_MS: i64 = (1 << (63 - ARRIVAL_BITS)) - 1;
 
     pub fn order(due_ms: i64, arrival: i64) -> i64 {
-        due_ms.clamp(0, LATEST_MS) << ARRIVAL_BITS | (arrival & ((1 << ARRIVAL_BITS) - 1))
+        due_ms.clamp(0, LATEST_MS) << ARRIVAL_BITS | self::arrival(arrival)
+    }
+
+    /// What decides between equals.
+    pub fn arrival(order: i64) -> i64 {
+        order & ((1 << ARRIVAL_BITS) - 1)
     }
 
     pub fn due_ms(order: i64) -> i64 {

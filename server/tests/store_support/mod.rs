@@ -1,0 +1,80 @@
+//! Random calls for the model test. Weights lean towards lives that go somewhere: put, claim, act under the latest lease.
+use jobwire_server::store::conformance::{
+    Harness, Kit,
+    lockstep::{self, ActPick, Call, GuardPick},
+};
+use proptest::{option, prelude::*};
+
+pub fn calls() -> impl Strategy<Value = Vec<Call>> {
+    proptest::collection::vec(call(), 1..60)
+}
+
+fn delay() -> impl Strategy<Value = i64> {
+    prop_oneof![Just(0), -5i64..50, 1_000i64..20_000]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        6 => (any::<u8>(), -4i8..=4, option::weighted(0.3, delay()), option::weighted(0.2, 0i64..30_000), any::<u8>())
+            .prop_map(|(queue, priority, start, expire_ms, n)| Call::Put { queue, priority, start, expire_ms, n }),
+        1 => (any::<u16>(), any::<bool>()).prop_map(|(job, same)| Call::Repeat { job, same }),
+        7 => (any::<u8>(), any::<u8>(), any::<u8>(), option::weighted(0.2, 0u16..200), 1i64..10_000, any::<bool>())
+            .prop_map(|(queue, want, from_bottom, bytes, lease_ms, started)| {
+                Call::Claim { queue, want, from_bottom, bytes, lease_ms, started }
+            }),
+        14 => (any::<u16>(), guard(), act()).prop_map(|(job, guard, act)| Call::Act { job, guard, act }),
+        4 => (1u8..20).prop_map(|limit| Call::Sweep { limit }),
+        1 => (any::<u16>(), any::<u8>(), any::<u8>()).prop_map(|(job, lines, keep)| Call::Log { job, lines, keep }),
+        1 => (0u8..3, any::<bool>(), option::weighted(0.7, any::<u8>()))
+            .prop_map(|(key, right, value)| Call::Doc { key, right, value }),
+        1 => (any::<u8>(), option::of(0i64..20_000)).prop_map(|(queue, lasts_ms)| Call::Pause { queue, lasts_ms }),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(queue, if_due)| Call::Resume { queue, if_due }),
+        5 => prop_oneof![0i64..100, 1_000i64..12_000, Just(61_000)].prop_map(|ms| Call::Advance { ms }),
+        2 => Just(Call::Reopen),
+    ]
+}
+
+fn guard() -> impl Strategy<Value = GuardPick> {
+    prop_oneof![
+        8 => Just(GuardPick::Latest),
+        1 => Just(GuardPick::Wrong),
+        3 => any::<u8>().prop_map(GuardPick::Due),
+        1 => any::<u8>().prop_map(GuardPick::In),
+        2 => Just(GuardPick::Waiting),
+        1 => Just(GuardPick::Terminal),
+        3 => Just(GuardPick::Any),
+        1 => Just(GuardPick::Version),
+    ]
+}
+
+fn act() -> impl Strategy<Value = ActPick> {
+    let flag = any::<bool>;
+    prop_oneof![
+        4 => (delay(), flag(), flag(), flag()).prop_map(|(lease_ms, started, progress, checkpoint)| {
+            ActPick::Extend { lease_ms, started, progress, checkpoint }
+        }),
+        4 => (any::<u8>(), delay(), flag(), flag())
+            .prop_map(|(to, retain_ms, effect, spoken)| ActPick::Finish { to, retain_ms, effect, spoken }),
+        3 => (flag(), delay(), flag(), flag(), flag()).prop_map(|(retrying, delay_ms, counts, spoken, checkpoint)| {
+            ActPick::Later { retrying, delay_ms, counts, spoken, checkpoint }
+        }),
+        3 => (flag(), flag(), flag()).prop_map(|(front, crashed, attempt)| ActPick::Ready { front, crashed, attempt }),
+        2 => (any::<u8>(), delay(), option::of(any::<u8>()), flag(), flag()).prop_map(
+            |(failures, delay_ms, queue, body, keep)| ActPick::Requeue { failures, delay_ms, queue, body, keep }
+        ),
+        2 => option::of(delay()).prop_map(|grace_ms| ActPick::RequestCancel { grace_ms }),
+        2 => (option::of(any::<u8>()), option::of(-4i8..=4), option::of(delay()), flag())
+            .prop_map(|(queue, priority, start, body)| ActPick::Patch { queue, priority, start, body }),
+        1 => Just(ActPick::Delete),
+    ]
+}
+
+/// Runs one sequence on a model and a subject that are both fresh.
+pub fn run(calls: &[Call], model: impl Harness + 'static, subject: impl Harness + 'static) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let (mut model, mut subject) = (Kit::new(Box::new(model)), Kit::new(Box::new(subject)));
+        lockstep::run(calls, &mut model, &mut subject).await;
+        subject.check().await;
+    });
+}
