@@ -35,8 +35,8 @@ pub(crate) struct SqliteLog {
     mark: Mark,
     reader: Arc<Reader>,
     seal: Seal,
-    /// The highest row that was ever here: a higher one is new.
-    top_row: u64,
+    /// Rows below are, or were, here; the others are new.
+    next_row: u64,
     safety: Safety,
     scratch: Vec<u8>,
 }
@@ -62,7 +62,7 @@ impl SqliteLog {
             .map_err(|error| StoreError::Refused(format!("{}: {error}", dir.join(mark::FILE).display())))?;
         let reader = Arc::new(Reader::new(path.clone()));
         let safety = Safety::PowerLoss;
-        Ok(Self { path, conn, mark, reader, seal: Seal::default(), top_row: 0, safety, scratch: Vec::new() })
+        Ok(Self { path, conn, mark, reader, seal: Seal::default(), next_row: 0, safety, scratch: Vec::new() })
     }
 
     fn set_safety(&mut self, safety: Safety) -> rusqlite::Result<()> {
@@ -78,20 +78,20 @@ impl SqliteLog {
 
     /// Within a transaction: writes everything and the seal, and gives the seal that counts once it is committed.
     fn write(&mut self, changes: &Changes) -> rusqlite::Result<(Seal, u64)> {
-        let (mut seal, mut top_row) = (self.seal, self.top_row);
+        let (mut seal, mut next_row) = (self.seal, self.next_row);
         seal.seq += 1;
         for run in changes.jobs.chunk_by(|a, b| a.table == b.table) {
             let table = run[0].table;
             write_run(&self.conn, &mut self.scratch, table, run)?;
             if table == Table::Meta {
-                for change in run.iter().filter(|change| change.row > self.top_row) {
+                for change in run.iter().filter(|change| change.row >= self.next_row) {
                     seal.jobs += 1;
                     seal.sum = seal.sum.wrapping_add(row_hash(change.row));
-                    top_row = top_row.max(change.row);
+                    next_row = next_row.max(change.row + 1);
                 }
             }
         }
-        for (row, _) in changes.forget.iter().filter(|(row, _)| *row <= self.top_row) {
+        for (row, _) in changes.forget.iter().filter(|(row, _)| *row < self.next_row) {
             if self.conn.prepare_cached(sql(Table::Meta).forget)?.execute(params![*row as i64])? == 1 {
                 seal.jobs -= 1;
                 seal.sum = seal.sum.wrapping_sub(row_hash(*row));
@@ -114,13 +114,13 @@ impl SqliteLog {
             seal.jobs as i64,
             seal.sum as i64
         ])?;
-        Ok((seal, top_row))
+        Ok((seal, next_row))
     }
 
     fn forget_sides(&self, changes: &Changes) -> rusqlite::Result<()> {
         for table in &schema::TABLES[1..] {
             let mut statement = None::<CachedStatement<'_>>;
-            for (row, sides) in changes.forget.iter().filter(|(row, _)| *row <= self.top_row) {
+            for (row, sides) in changes.forget.iter().filter(|(row, _)| *row < self.next_row) {
                 let there = match table {
                     Table::Meta | Table::Body => true,
                     Table::Outcome => sides.outcome,
@@ -143,9 +143,9 @@ impl SqliteLog {
     fn transact(&mut self, changes: &Changes, safety: Safety) -> rusqlite::Result<()> {
         self.set_safety(safety)?;
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let (seal, top_row) = self.write(changes)?;
+        let (seal, next_row) = self.write(changes)?;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
-        (self.seal, self.top_row) = (seal, top_row);
+        (self.seal, self.next_row) = (seal, next_row);
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl RecordLog for SqliteLog {
             )));
         }
         let mut found = Seal { seq: seal.seq, ..Seal::default() };
-        let mut top_row = 0;
+        let mut next_row = 0;
         self.each("meta", "SELECT row, value FROM meta", |row| {
             let number = row.get::<_, i64>(0)? as u64;
             let stored = row.get_ref(1)?.as_blob()?;
@@ -205,7 +205,7 @@ impl RecordLog for SqliteLog {
                     .map_err(|what| place("meta", &number, &what))?;
                 found.jobs += 1;
                 found.sum = found.sum.wrapping_add(row_hash(number));
-                top_row = top_row.max(number);
+                next_row = next_row.max(number + 1);
                 Ok(())
             })())
         })?;
@@ -231,7 +231,7 @@ impl RecordLog for SqliteLog {
             let (number, first, last) = (number? as u64, first? as u64, last? as u64);
             Ok(sink(Found::Log { row: number, first, last }).map_err(|what| place("log", &number, &what)))
         })?;
-        (self.seal, self.top_row) = (seal, top_row);
+        (self.seal, self.next_row) = (seal, next_row);
         Ok(Loaded { seq: seal.seq, jobs: seal.jobs })
     }
 

@@ -1,0 +1,67 @@
+//! The embedded store under the suite that every store passes; it is closed and opened again on the way.
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jobwire_server::store::{
+    Durability, SharedStore, Store as _,
+    conformance::{Harness, ManualClock},
+    embedded::{EmbeddedStore, Options},
+};
+use tempfile::TempDir;
+
+struct Embedded {
+    clock: Arc<ManualClock>,
+    options: Options,
+    dir: TempDir,
+    store: Arc<EmbeddedStore>,
+}
+
+impl Embedded {
+    fn new(options: Options) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = EmbeddedStore::open(dir.path(), options.clone(), clock.clone()).expect("the store opens");
+        Self { clock, options, dir, store }
+    }
+}
+
+#[async_trait]
+impl Harness for Embedded {
+    fn store(&self) -> SharedStore {
+        self.store.clone()
+    }
+
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    async fn reopen(&mut self) -> Option<i64> {
+        self.store.close().await;
+        self.store = EmbeddedStore::open(self.dir.path(), self.options.clone(), self.clock.clone())
+            .expect("the store opens again");
+        Some(self.options.lease_ms)
+    }
+}
+
+fn options() -> Options {
+    Options { ballast_bytes: 0, min_free_bytes: 0, ..Options::default() }
+}
+
+async fn fsync() -> Embedded {
+    Embedded::new(options())
+}
+
+/// Nothing stays in memory once it is committed: all side records come from the disk.
+async fn without_cache() -> Embedded {
+    Embedded::new(Options { cache_bytes: 0, durability: Durability::EmbeddedFast, ..options() })
+}
+
+mod with_cache {
+    use super::fsync;
+    jobwire_server::store_conformance!(fsync);
+}
+
+mod fast_and_without_cache {
+    use super::without_cache;
+    jobwire_server::store_conformance!(without_cache);
+}
