@@ -109,3 +109,12 @@ def test_hello_world_is_at_most_twelve_lines(name: str) -> None:
     lines = (ROOT / "examples" / name).read_text().splitlines()
     code = [line for line in lines if line.strip() and not line.startswith(('"""', "#"))]
     assert len(code) <= 12
+
+
+def test_the_readme_shows_what_the_examples_run() -> None:
+    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
+    examples = [path.read_text() for path in (ROOT / "examples").glob("*.py")]
+    assert len(blocks) >= 4
+    for block in blocks:
+        snippet = block.split("```")[0]
+        assert any(snippet in example for example in examples), snippet
