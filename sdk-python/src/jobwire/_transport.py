@@ -290,7 +290,7 @@ def _method(channel: Any, name: str) -> Any:
 
 
 def _unreachable(endpoint: Endpoint, message: str) -> str:
-    if "onnect" in message or "DNS" in message or "resolve" in message:
+    if any(words in message for words in ("failed to connect", "DNS resolution", "Connection refused")):
         return f"No Jobwire server at {endpoint.address}. Start one: jobwire dev ({message})"
     return f"Lost the Jobwire server at {endpoint.address} ({message})"
 
