@@ -2,6 +2,9 @@
 import assert from "node:assert/strict";
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -150,7 +153,7 @@ describe("with the real server", () => {
     assert.equal((await job.status()).delivery, 2);
   });
 
-  it("keeps running jobs over broken connections, and runs none of them twice", async () => {
+  it("keeps running jobs over broken connections, and runs none of them twice", async (test) => {
     const proxy = await Proxy.to(server.url);
     const through = new Client({ url: proxy.url });
     let finish!: () => void;
@@ -164,6 +167,12 @@ describe("with the real server", () => {
       return "held";
     });
     const done = local.run();
+    test.after(async () => {
+      finish();
+      await local.stop({ grace: 0 });
+      await through.close();
+      proxy.close();
+    });
     const jobs = await Promise.all(Array.from({ length: 6 }, () => client.enqueue("net.hold")));
     while (started < 6) await new Promise<void>((resolve) => ready.push(resolve));
     for (let i = 0; i < 3; i++) {
@@ -179,8 +188,6 @@ describe("with the real server", () => {
     assert.equal(started, 6);
     await local.stop();
     await done;
-    await through.close();
-    proxy.close();
   });
 
   it("loses nothing when its worker drains and another comes", async () => {
@@ -194,5 +201,59 @@ describe("with the real server", () => {
     const results = await Promise.all(jobs.map((job) => job.result(PATIENCE)));
     assert.ok(results.every((result) => (result as { slept: number }).slept === 200));
     for (const job of jobs) assert.equal((await job.status()).attempt, 1);
+  });
+});
+
+describe("over the death of the server", () => {
+  it("loses no accepted job and runs none twice that was held", async (test) => {
+    const folder = mkdtempSync(join(tmpdir(), "jobwire-restart-"));
+    const store = `embedded:${folder}`;
+    let server = await RealServer.start({ store });
+    const client = new Client({ url: server.url });
+    const runs = new Map<string, number>();
+    let finish!: () => void;
+    const held = new Promise<void>((resolve) => (finish = resolve));
+    let started = 0;
+    let allStarted!: () => void;
+    const four = new Promise<void>((resolve) => (allStarted = resolve));
+    const count = (id: string) => runs.set(id, (runs.get(id) ?? 0) + 1);
+    const worker = new Worker(client, { signals: false, concurrency: 8, logger: { info() {}, warn() {}, error() {} } })
+      .handle("hold", async (_input, ctx) => {
+        count(ctx.jobId);
+        if (++started === 4) allStarted();
+        await held;
+      })
+      .handle("quick", (input, ctx) => {
+        count(ctx.jobId);
+        return input;
+      });
+    const done = worker.run();
+    test.after(async () => {
+      finish();
+      await worker.stop({ grace: 0 });
+      await client.close();
+      await server.stop();
+      rmSync(folder, { recursive: true });
+    });
+    const holding = await Promise.all(Array.from({ length: 4 }, () => client.enqueue("hold")));
+    await four;
+
+    const reconnected = once(worker, "connected");
+    await server.kill();
+    // Enqueued while there is no server: the client repeats them with their ids.
+    const enqueued = Promise.all(Array.from({ length: 100 }, (_, i) => client.enqueue("quick", { i })));
+    server = await RealServer.start({ store, listen: server.url.replace("jobwire://", "") });
+    const quick = await enqueued;
+    await reconnected;
+    finish();
+
+    const results = await Promise.all(quick.map((job) => job.result(PATIENCE)));
+    assert.deepEqual(results, quick.map((_, i) => ({ i })));
+    await Promise.all(holding.map((job) => job.result(PATIENCE)));
+    for (const job of holding) assert.equal((await job.status()).delivery, 1);
+    assert.deepEqual(new Set(runs.values()), new Set([1]));
+    assert.equal(runs.size, 104);
+    await worker.stop();
+    await done;
   });
 });

@@ -9,13 +9,13 @@ export class RealServer {
     readonly url: string,
   ) {}
 
-  /** Starts `$JOBWIRE_BIN serve` on the memory store and waits until it says that it listens. */
-  static async start(): Promise<RealServer> {
+  /** Starts `$JOBWIRE_BIN serve`, on the memory store and a free port by default; waits until it says that it listens. */
+  static async start({ store = "memory", listen = "127.0.0.1:0" } = {}): Promise<RealServer> {
     const binary = process.env["JOBWIRE_BIN"];
     if (!binary) {
       throw new Error("JOBWIRE_BIN is not set: point it at the server's binary (cargo build, then target/debug/jobwire), or use `make test`");
     }
-    const args = ["serve", "--store", "memory", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    const args = ["serve", "--store", store, "--listen", listen, "--http-listen", "127.0.0.1:0"];
     const child = spawn(binary, args, { stdio: ["ignore", "pipe", "inherit"] });
     const exited = once(child, "exit").then(([code]) => {
       throw new Error(`the server ended with ${code} before it listened`);
@@ -30,6 +30,13 @@ export class RealServer {
     const address = await Promise.race([listening, exited]);
     child.stdout!.resume();
     return new RealServer(child, `jobwire://${address}`);
+  }
+
+  /** Ends it without a farewell, as a crash or a power cut does. */
+  async kill(): Promise<void> {
+    const exited = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await exited;
   }
 
   async stop(): Promise<void> {
