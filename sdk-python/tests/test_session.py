@@ -216,6 +216,17 @@ def test_hello_names_running_time_and_unstarted_leases() -> None:
     assert held["a"] >= 3
 
 
+def test_a_start_that_hello_told_is_not_told_again() -> None:
+    rig = Rig(concurrency=3).deliver("a").finish("a")
+    rig.take()
+    rig.deliver("b")
+    assert not rig.frames  # waits for company behind the unacknowledged outcome
+    hello = rig.reconnect()
+    assert {held.lease_token: held.HasField("running_for") for held in hello.hello.held} == {"a": True, "b": True}
+    rig.poll(1.0)
+    assert [token for frame in rig.frames for token in frame.started] == []
+
+
 def test_no_handler_starts_without_a_stream() -> None:
     rig = Rig(concurrency=1).deliver("a", "b")
     rig.drop()
@@ -236,7 +247,7 @@ def test_welcome_lost_cancels_and_drops_settled_drops_the_outcome() -> None:
     assert (cancel.lease.token, cancel.reason) == ("run", "lease_lost")
     assert rig.outcomes() == [("kept", "succeeded")]
     rig.take()
-    rig.finish("run")
+    rig.finish("run").poll(0.01)
     assert rig.outcomes() == []  # its outcome is dropped
 
 
