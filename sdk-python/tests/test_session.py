@@ -648,7 +648,7 @@ def test_result_beyond_the_limit_is_reported_as_unprocessable() -> None:
 
 
 def test_handlers_wait_while_too_many_outcomes_are_unacknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobwire._session.UNACKED_MAX", 2)
+    monkeypatch.setattr("jobwire._outbox.UNACKED_MAX", 2)
     rig = Rig(concurrency=1).deliver("a", "b", "c").finish("a").finish("b").poll(0.002)
     assert [c.lease.token for c in rig.commanded(Start)] == ["a", "b"]
     rig.send(acked_seq=rig.frames[-1].seq)

@@ -71,13 +71,13 @@ class Report:
 
     __slots__ = ("lease", "outcome", "rearmed", "seq", "size", "token")
 
-    def __init__(self, lease: Lease, outcome: Outcome) -> None:
+    def __init__(self, lease: Lease, outcome: Outcome, rearmed: bool) -> None:
         self.token = lease.token
         self.lease = lease
         self.outcome = outcome
         self.size = outcome.ByteSize()
         self.seq = 0
-        self.rearmed = False  # replaces one that the server refused as INVALID or UNSUPPORTED
+        self.rearmed = rearmed  # replaces one that the server refused as INVALID or UNSUPPORTED
 
 
 class Command:

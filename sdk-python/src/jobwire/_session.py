@@ -32,7 +32,6 @@ from ._leases import (
     HalfClose,
     Lease,
     Outcome,
-    Report,
     SessionConfig,
     Start,
     Warn,
@@ -41,14 +40,14 @@ from ._leases import (
     released,
     unprocessable,
 )
+from ._outbox import Outbox
 from ._reports import NEVER, Reports
 from .v1 import common_pb2, job_pb2, worker_service_pb2
 
 pb = worker_service_pb2
 
-FLUSH_OUTCOMES, FLUSH_BYTES, FLUSH_DELAY = 128, 64 << 10, 0.002
+FLUSH_DELAY = 0.002
 RECEIPT_DELAY = 0.9  # a receipt is due within a second of reading jobs
-UNACKED_MAX, UNACKED_BYTES_MAX = 10_000, 16 << 20
 BACKOFF_FIRST, BACKOFF_MAX = 0.05, 15.0
 SHUTDOWN_GRACE = 2.0  # to save a checkpoint once cancelled; and, again, for the last acknowledgements
 SETTLED_AFTER = 1.0  # a stream that lived this long starts the backoff afresh
@@ -79,9 +78,7 @@ class Session:
         )
         self._rng = rng or random.Random()
         self._ready: deque[Lease] = deque()  # delivered, not started; may hold leases dropped since
-        self._outbox: deque[Report] = deque()
-        self._unacked: dict[str, Report] = {}  # in the order sent
-        self._outbox_bytes = self._unacked_bytes = 0
+        self._outbox = Outbox()
         self._deadlines: list[tuple[float, int, Lease]] = []
         self._starts = 0
         self._mean_run: float | None = None
@@ -251,7 +248,7 @@ class Session:
     def _start_ready(self, now: float) -> None:
         if self._drain_at is not None:
             return
-        while self._ready and self.running < self.config.concurrency and not self._overfull():
+        while self._ready and self.running < self.config.concurrency and not self._outbox.overfull:
             lease = self._ready.popleft()
             if lease.token not in self.leases:
                 continue
@@ -267,10 +264,6 @@ class Session:
             self._started.append(lease.token)
             self._flush_soon(now)
             self._commands.append(Start(lease))
-
-    def _overfull(self) -> bool:
-        waiting = len(self._unacked) + len(self._outbox)
-        return waiting >= UNACKED_MAX or self._outbox_bytes + self._unacked_bytes >= UNACKED_BYTES_MAX
 
     # --- draining -----------------------------------------------------------------------------------------------
 
@@ -297,7 +290,7 @@ class Session:
         if self.state == "closing":
             if self._last_ack_at is not None and now >= self._last_ack_at:
                 self._exit(None)
-        elif not self._outbox and not self._unacked:
+        elif not self._outbox:
             if self.state == "active":
                 self._commands.append(HalfClose())
                 self.state, self._last_ack_at = "closing", now + SHUTDOWN_GRACE
@@ -308,8 +301,7 @@ class Session:
             hopeful = self.state != "active" and self._kill_at is None
             self._last_ack_at = (self._drain_at if hopeful and self._drain_at else now) + SHUTDOWN_GRACE
         elif now >= self._last_ack_at:
-            count = len(self._outbox) + len(self._unacked)
-            self._commands.append(Warn(f"{count} outcomes were not acknowledged; those jobs may run again"))
+            self._commands.append(Warn(f"{len(self._outbox)} outcomes were not acknowledged; those jobs may run again"))
             self._exit(None)
 
     def _exit(self, error: JobwireError | None) -> None:
@@ -321,9 +313,7 @@ class Session:
 
     def _hello(self, now: float) -> Frame:
         config = self.config
-        self._outbox.extendleft(reversed(self._unacked.values()))
-        self._unacked.clear()
-        self._outbox_bytes, self._unacked_bytes = self._outbox_bytes + self._unacked_bytes, 0
+        self._outbox.rewind()
         self._started.clear()  # `running_for` says it
         self._seq, self._received = 1, 0
         self._unnamed.clear()
@@ -343,7 +333,7 @@ class Session:
         )
         if config.lease_ttl is not None:
             hello.lease_ttl.CopyFrom(duration(config.lease_ttl))
-        for lease in [*self.leases.values(), *(report.lease for report in self._outbox)]:
+        for lease in [*self.leases.values(), *self._outbox.waiting.values()]:
             held = hello.held.add(lease_token=lease.token)
             if lease.started is not None:
                 held.running_for.CopyFrom(duration(max(now - lease.started, 0.0)))
@@ -448,38 +438,25 @@ class Session:
 
     def _settled(self, token: str) -> None:
         """Its outcome is durable, or will never be wanted."""
-        if (report := self._unacked.pop(token, None)) is not None:
-            self._done_with(report)
-        elif (report := next((waiting for waiting in self._outbox if waiting.token == token), None)) is not None:
-            self._outbox.remove(report)
-            self._outbox_bytes -= report.size
+        report = self._outbox.settled(token)
+        if report is not None:
             self._forget(report.lease)
-
-    def _done_with(self, report: Report) -> None:
-        self._unacked_bytes -= report.size
-        self._forget(report.lease)
 
     def _forget(self, lease: Lease) -> None:
         self._unnamed.pop(lease.token, None)
         self._reports.forget(lease.token)
 
     def _acked(self, seq: int, now: float) -> None:
-        acked = []
-        for report in self._unacked.values():
-            if report.seq > seq:
-                break
-            acked.append(report)
-        for report in acked:
-            del self._unacked[report.token]
-            self._done_with(report)
-        if not self._unacked and self._flush_at != NEVER:
+        for report in self._outbox.acked(seq):
+            self._forget(report.lease)
+        if not self._outbox.in_flight and self._flush_at != NEVER:
             self._flush_at = now
 
     def _rejected(self, rejection: worker_service_pb2.OutcomeRejection, now: float) -> None:
-        report = self._unacked.pop(rejection.lease_token, None)
+        report = self._outbox.rejected(rejection.lease_token)
         if report is None:
             return
-        self._done_with(report)
+        self._forget(report.lease)
         name = pb.RejectionReason.Name(rejection.reason) if rejection.reason in pb.RejectionReason.values() else "?"
         about = f"{name.removeprefix('REJECTION_REASON_')}: {rejection.message}".rstrip(": ")
         armed = rejection.reason in (pb.REJECTION_REASON_INVALID, pb.REJECTION_REASON_UNSUPPORTED)
@@ -488,7 +465,7 @@ class Session:
         if armed and not report.rearmed:
             outcome = unprocessable(f"the server refused the outcome, {about}")
             outcome.run_duration.CopyFrom(report.outcome.run_duration)
-            self._report(report.lease, outcome, now).rearmed = True
+            self._report(report.lease, outcome, now, rearmed=True)
             self._unnamed[report.token] = now
 
     def _heartbeat_acked(self, ack: worker_service_pb2.HeartbeatAck, now: float) -> None:
@@ -516,16 +493,13 @@ class Session:
         if self.leases.pop(lease.token, None) is not None:
             self._report(lease, released(reason), now)
 
-    def _report(self, lease: Lease, outcome: Outcome, now: float) -> Report:
+    def _report(self, lease: Lease, outcome: Outcome, now: float, *, rearmed: bool = False) -> None:
         outcome = self._fitting(outcome)
         outcome.lease_token = lease.token
         if lease.checkpoint is not None and outcome.WhichOneof("result") in ("failed", "snoozed", "released"):
             outcome.checkpoint.CopyFrom(lease.checkpoint)
-        report = Report(lease, outcome)
-        self._outbox.append(report)
-        self._outbox_bytes += report.size
+        self._outbox.add(lease, outcome, rearmed=rearmed)
         self._flush_soon(now)
-        return report
 
     def _fitting(self, outcome: Outcome) -> Outcome:
         result, limit = outcome.succeeded.result, self.limits.max_result_bytes
@@ -538,8 +512,7 @@ class Session:
 
     def _flush_soon(self, now: float) -> None:
         """At once with nothing in flight or a full frame, else within 2 ms."""
-        full = len(self._outbox) >= FLUSH_OUTCOMES or self._outbox_bytes >= FLUSH_BYTES
-        at = now if full or not self._unacked else now + FLUSH_DELAY
+        at = now + FLUSH_DELAY if self._outbox.in_flight and not self._outbox.full_frame else now
         self._flush_at = min(self._flush_at, at)
 
     def _next_heartbeat(self) -> float:
@@ -555,12 +528,14 @@ class Session:
         frames = [self._frame()]
         self._add_controls(frames[0])
         # Progress and log lines go ahead of the outcome of their job.
-        if reports or self._outbox:
-            self._reports.write(frames, {report.token: report for report in self._outbox}, now, self._frame)
-        while self._outbox:
+        ending = self._outbox.waiting
+        if reports or ending:
+            self._reports.write(frames, ending, now, self._frame)
+        while self._outbox.unsent:
             if frames[-1].progress or frames[-1].logs or frames[-1].outcomes:
                 frames.append(self._frame())
-            self._add_outcomes(frames[-1])
+            for token in self._outbox.fill(frames[-1]):
+                self._unnamed.pop(token, None)
         if beat:
             # The inventory follows the outcomes, so that it need not name their leases.
             if frames[-1].outcomes:
@@ -582,21 +557,6 @@ class Session:
         if self._say_capacity:
             frame.capacity.CopyFrom(self._capacity())
         self._say_state = self._say_capacity = False
-
-    def _add_outcomes(self, frame: Frame) -> None:
-        size = 0
-        while self._outbox and len(frame.outcomes) < FLUSH_OUTCOMES:
-            report = self._outbox[0]
-            if frame.outcomes and size + report.size > FLUSH_BYTES:
-                break
-            self._outbox.popleft()
-            self._outbox_bytes -= report.size
-            self._unacked_bytes += report.size
-            frame.outcomes.append(report.outcome)
-            size += report.size
-            report.seq = frame.seq
-            self._unacked[report.token] = report
-            self._unnamed.pop(report.token, None)
 
     def _add_heartbeat(self, frame: Frame, now: float) -> None:
         rss, cpu = self.config.vitals()
