@@ -128,10 +128,10 @@ async fn feed(
             ended += frame.outcomes.len();
             free += frame.outcomes.len();
         }
-        if ended == JOBS {
-            if let Some(done) = done.take() {
-                let _ = done.send(());
-            }
+        if ended == JOBS
+            && let Some(done) = done.take()
+        {
+            let _ = done.send(());
         }
     }
 }

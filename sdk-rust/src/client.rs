@@ -138,7 +138,7 @@ impl Shared {
         loop {
             match self.coalescer.enqueue(job.clone(), deadline).await {
                 Ok(result) => return Ok(result),
-                Err(error) => backoff.pause(error, deadline).await?,
+                Err(error) => Box::pin(backoff.pause(error, deadline)).await?,
             }
         }
     }

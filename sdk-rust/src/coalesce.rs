@@ -82,7 +82,8 @@ impl Coalescer {
         };
         let Some(answer) = answer else {
             let _next = Next(self);
-            return one(&self.transport, job, deadline).await;
+            // Boxed, so that the many that travel in company do not carry the room for it.
+            return Box::pin(one(&self.transport, job, deadline)).await;
         };
         answer.await.unwrap_or_else(|_| {
             Err(Box::new(RpcError::local(Code::Unavailable, "the runtime that carried the call has ended")))

@@ -1,12 +1,40 @@
-//! Rust SDK for the Jobwire job server.
+//! Rust SDK for the Jobwire job server: typed background jobs, on tokio.
 //!
 //! ```no_run
 //! use jobwire::prelude::*;
-//!
 //! #[derive(Serialize, Deserialize)]
 //! struct Hello { name: String }
 //! impl Task for Hello { const TYPE: &'static str = "hello"; type Output = String; }
+//! async fn hello(ctx: Ctx<Hello>) -> Result<String, JobError> { Ok(format!("Hello, {}!", ctx.input().name)) }
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     let client = Client::from_env()?;
+//!     let job = client.enqueue(Hello { name: "Ada".into() }).await?;
+//!     tokio::spawn(Worker::builder(client).handle(hello).run());
+//!     Ok(println!("{}", job.result().await?))
+//! }
 //! ```
+//!
+//! # Words
+//! A **task** is a job type declared in code ([`Task`]): name, input, output, default [`Options`]. A **job** is one of
+//! them to be done; it waits in a **queue**, and each **attempt** to run it is on **lease** to a worker. A [`Client`]
+//! enqueues and gives [`Job`] handles; a [`Worker`] runs handlers, which are functions of a [`Ctx`].
+//!
+//! # Promise
+//! A job runs **at least once**. It runs again when its worker vanished, so handlers should be idempotent, or fence
+//! other systems with [`RawCtx::delivery`]. An awaited enqueue is durable, and repeating one with the same id makes no
+//! second job.
+//!
+//! # How a worker lives
+//! One stream per process carries jobs, outcomes and heartbeats. It lives on a thread of its own, so that handlers which
+//! block the runtime lose no lease. When it breaks, handlers go on, and what they reported unheard is reported again.
+//! At SIGTERM the worker takes nothing new, gives back what has not started, lets handlers finish for
+//! [`grace`](WorkerBuilder::grace), cancels and releases the rest. A program that may hold blocked threads should end
+//! with [`std::process::exit`] after [`WorkerBuilder::run`]: leaving `main` waits for them.
+//!
+//! # Cancellation
+//! Handlers are told to stop, never dropped: by somebody's cancel, a timeout, a lost lease or a shutdown. Await
+//! [`RawCtx::cancelled`] beside the work, and return [`JobError::cancelled`].
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
