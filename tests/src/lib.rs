@@ -7,9 +7,9 @@
 
 pub mod case;
 pub mod clients;
-pub mod cut;
 pub mod dynamic;
 pub mod inbox;
+pub mod ledger;
 pub mod log;
 pub mod pattern;
 pub mod play;
