@@ -48,6 +48,7 @@ pub mod errors;
 mod handler;
 mod job;
 mod job_error;
+mod lag;
 mod link;
 mod log;
 mod mailbox;
@@ -75,8 +76,8 @@ pub use options::{Options, Retry, Unique};
 pub use payload::Payload;
 pub use task::Task;
 pub use types::{
-    Affected, CancelReason, EnqueueStatus, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine,
-    OnConflict, OnExhausted, Progress, Queue, Throttle, UniqueScope,
+    CancelReason, EnqueueStatus, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine, OnConflict,
+    OnExhausted, Progress, Queue, Throttle, UniqueScope,
 };
 pub use worker::{Worker, WorkerBuilder, shutdown_signal};
 

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::errors::{Error, RpcError};
+use crate::lag::{self, Lag};
 use crate::mailbox::{Event, Mailbox};
 use crate::runner::Runner;
 use crate::session::{Command, Output, Session};
@@ -58,6 +59,9 @@ impl Link {
         let mut line: Option<Line> = None;
         let mut vitals = Vitals::default();
         let mut drains = 0;
+        let mut lag = Lag::default();
+        let mut ticks = tokio::time::interval(lag::PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
             self.session.poll(now, &mut output);
@@ -110,6 +114,13 @@ impl Link {
                 () = self.mailbox.wait(self.session.patience()) => None,
                 frame = next(&mut line) => Some(frame),
                 () = sleep_until(output.wake) => None,
+                _ = ticks.tick() => {
+                    if let Some(silence) = lag.tick(Instant::now(), &self.user) {
+                        let running = self.session.running_types().join(", ");
+                        tracing::warn!(?silence, running, "the runtime of the handlers stands still; use handle_blocking for what blocks");
+                    }
+                    None
+                }
                 () = &mut self.shutdown => {
                     drains += 1;
                     tracing::info!(at_once = drains > 1, "draining");

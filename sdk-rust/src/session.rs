@@ -8,13 +8,15 @@
 //!   └─────── backoff ─────────┴── stream broke ───┘      leases and outcomes live on from stream to stream
 //! ```
 
+mod inbound;
 mod lease;
+mod outbound;
 mod outbox;
 mod reports;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +29,7 @@ use crate::convert::{from_duration, to_duration};
 use crate::errors::{Code, RpcError};
 use crate::types::CancelReason;
 pub(crate) use lease::{Command, Config, Control, Start, Token};
-use lease::{Lease, Report, released, unprocessable};
+use lease::{Lease, released};
 use outbox::{FLUSH_DELAY, FLUSH_OUTCOMES, Outbox};
 pub(crate) use reports::News;
 use reports::Reports;
@@ -193,6 +195,13 @@ impl Session {
         }
     }
 
+    /// The types of the jobs whose handlers run, for people.
+    pub fn running_types(&self) -> Vec<String> {
+        let running = self.leases.values().filter(|lease| lease.started.is_some());
+        let types = running.filter_map(|lease| pb::Task::decode(lease.task.clone()).ok()).map(|task| task.r#type);
+        types.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// How many more handlers may end before the next poll has something to do, besides what `wake` says.
     pub fn patience(&self) -> usize {
         let flushing = self.outbox.has_waiting() && self.state == State::Active;
@@ -204,47 +213,6 @@ impl Session {
     }
 
     // --- events of the stream ---
-
-    /// A frame of the current stream.
-    pub fn received(&mut self, frame: pb::StreamJobsResponse, now: Instant) {
-        match self.state {
-            State::Idle | State::Over => return,
-            State::Opening => match frame.welcome {
-                Some(welcome) => self.welcome(welcome, now),
-                None => return self.abandon("the first frame of the server was no welcome", now),
-            },
-            State::Active | State::Closing => {}
-        }
-        self.last_frame = now;
-        self.received = frame.seq;
-        if !frame.rejections.is_empty() {
-            self.rejected(frame.rejections, now);
-        }
-        if frame.acked_seq > 0 {
-            self.outbox.ack(frame.acked_seq, now);
-        }
-        if let Some(ack) = frame.heartbeat_ack {
-            self.lost(&ack.lost);
-        }
-        for job in frame.jobs {
-            self.delivered(job, now);
-        }
-        for order in frame.cancels {
-            self.ordered(order, now);
-        }
-        for token in &frame.recalls {
-            if self.leases.get(token.as_str()).is_some_and(|lease| lease.started.is_none()) {
-                self.give_back(token, "recalled", now);
-            }
-        }
-        if let Some(directive) = frame.directive {
-            self.directed(&directive, now);
-        }
-        if let Some(go_away) = frame.go_away {
-            let delay = go_away.reconnect_delay.as_ref().map(from_duration).unwrap_or_default();
-            self.leave_at = Some(now + delay);
-        }
-    }
 
     /// The current stream ended; None = cleanly. Leases, outcomes and handlers are kept for the next one.
     pub fn disconnected(&mut self, error: Option<Box<RpcError>>, now: Instant) {
@@ -482,51 +450,6 @@ impl Session {
         }
     }
 
-    fn capacity(&self) -> pb::Capacity {
-        pb::Capacity {
-            slots: i32::try_from(self.config.concurrency + self.prefetch).unwrap_or(i32::MAX),
-            max_bytes: 0,
-            concurrency: i32::try_from(self.config.concurrency).unwrap_or(i32::MAX),
-        }
-    }
-
-    /// In full for handlers with a mean under 1 s, none above 10 s, in proportion between.
-    fn wanted_prefetch(&self) -> usize {
-        let full = self.config.concurrency.min(16);
-        self.config.prefetch.unwrap_or_else(|| match self.mean_run.map_or(0.0, |mean| mean.as_secs_f64()) {
-            mean if mean <= 1.0 => full,
-            mean if mean >= 10.0 => 0,
-            mean => (full as f64 * (10.0 - mean) / 9.0).round() as usize,
-        })
-    }
-
-    fn welcome(&mut self, welcome: pb::Welcome, now: Instant) {
-        let span =
-            |span: &Option<prost_types::Duration>| span.as_ref().map(from_duration).filter(|span| !span.is_zero());
-        self.state = State::Active;
-        self.lease_ttl = span(&welcome.lease_ttl).unwrap_or(self.lease_ttl);
-        self.delivery_ttl = span(&welcome.delivery_ttl).unwrap_or(self.delivery_ttl);
-        self.interval = span(&welcome.heartbeat_interval).unwrap_or(self.lease_ttl / 3);
-        self.heartbeat_at = Some(self.opened_at + self.interval);
-        if let Some(limits) = welcome.limits {
-            let or = |new: i32, old: i32| if new > 0 { new } else { old };
-            self.limits.max_result_bytes = or(limits.max_result_bytes, self.limits.max_result_bytes);
-            self.limits.max_message_bytes = or(limits.max_message_bytes, self.limits.max_message_bytes);
-        }
-        self.lost(&welcome.lost);
-        self.lost(&welcome.settled);
-        for order in welcome.cancels {
-            self.ordered(order, now);
-        }
-        if let Some(directive) = &welcome.directive {
-            self.directed(directive, now);
-        }
-        if self.outbox.has_waiting() {
-            self.outbox.flush_by(now);
-        }
-        self.commands.push(Command::Welcomed);
-    }
-
     fn backoff(&mut self, now: Instant) -> Duration {
         if self.state == State::Active && now >= self.opened_at + SETTLED_AFTER {
             self.failures = 0;
@@ -549,231 +472,6 @@ impl Session {
     fn go_idle(&mut self, connect_at: Instant) {
         (self.state, self.connect_at, self.leave_at) = (State::Idle, connect_at, None);
     }
-
-    // --- what a frame brings ---
-
-    fn delivered(&mut self, job: pb::JobLease, now: Instant) {
-        let token = Token::from(job.lease_token.as_str());
-        self.leases.insert(token.clone(), Lease::new(job, now));
-        self.unnamed_since = self.unnamed_since.or(Some(now));
-        self.receipt_at = self.receipt_at.or(Some(now + RECEIPT_DELAY));
-        if self.drain_at.is_some() {
-            self.give_back(&token, "worker is shutting down", now);
-        } else {
-            self.ready.push_back(token);
-        }
-    }
-
-    fn ordered(&mut self, order: pb::CancelOrder, now: Instant) {
-        let Some(lease) = self.leases.get_mut(order.lease_token.as_str()) else { return };
-        let reason = match pb::CancelReason::try_from(order.reason) {
-            Ok(pb::CancelReason::Timeout) => CancelReason::Timeout,
-            Ok(pb::CancelReason::Workflow) => CancelReason::Workflow,
-            _ => CancelReason::Requested,
-        };
-        if lease.started.is_some() {
-            cancel(lease, reason, &order.message, &mut self.commands);
-        } else if let Some(lease) = self.leases.remove(order.lease_token.as_str()) {
-            let result = pb::outcome::Result::Cancelled(pb::Cancelled { reason: order.message });
-            self.report(&order.lease_token, lease, pb::Outcome { result: Some(result), ..Default::default() }, now);
-        }
-    }
-
-    /// Gone for good, or settled. A handler that runs stays in the inventory until it has stopped (W1).
-    fn lost(&mut self, tokens: &[String]) {
-        if tokens.is_empty() {
-            return;
-        }
-        self.outbox.forget(&tokens.iter().map(String::as_str).collect::<HashSet<_>>());
-        for token in tokens {
-            let Some(lease) = self.leases.get_mut(token.as_str()) else { continue };
-            lease.lost = true;
-            self.reports.forget(token);
-            if lease.started.is_some() {
-                cancel(lease, CancelReason::LeaseLost, "the lease was lost", &mut self.commands);
-            } else {
-                self.leases.remove(token.as_str());
-            }
-        }
-    }
-
-    fn rejected(&mut self, rejections: Vec<pb::OutcomeRejection>, now: Instant) {
-        for (report, rejection) in self.outbox.refused(rejections) {
-            let reason = pb::RejectionReason::try_from(rejection.reason).unwrap_or(pb::RejectionReason::Superseded);
-            let word = reason.as_str_name().trim_start_matches("REJECTION_REASON_");
-            let task = pb::Task::decode(report.task.clone()).unwrap_or_default();
-            let about = format!("{word}: {}", rejection.message);
-            self.commands.push(Command::Warn(format!(
-                "the outcome of job {} ({}) was not applied, {about}",
-                task.id, task.r#type
-            )));
-            let armed = matches!(reason, pb::RejectionReason::Invalid | pb::RejectionReason::Unsupported);
-            if armed && !report.rearmed {
-                let outcome = pb::Outcome {
-                    lease_token: report.outcome.lease_token,
-                    result: Some(unprocessable(format!("the server refused the outcome, {about}"))),
-                    run_duration: report.outcome.run_duration,
-                    ..Default::default()
-                };
-                self.outbox.push(Report { outcome, task: report.task, bytes: 0, seq: 0, rearmed: true }, now);
-            }
-        }
-    }
-
-    fn directed(&mut self, directive: &pb::Directive, now: Instant) {
-        match pb::DirectiveKind::try_from(directive.kind) {
-            Ok(pb::DirectiveKind::Terminate) if self.drain_at.is_none() => {
-                self.drain(directive.grace.as_ref().map(from_duration), now);
-            }
-            Ok(kind @ (pb::DirectiveKind::Quiet | pb::DirectiveKind::Run)) => {
-                let quiet = kind == pb::DirectiveKind::Quiet;
-                if quiet != self.quiet {
-                    (self.quiet, self.say_state, self.say_capacity) = (quiet, true, !quiet);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    // --- outcomes and frames ---
-
-    fn give_back(&mut self, token: &str, reason: &str, now: Instant) {
-        if let Some(lease) = self.leases.remove(token) {
-            let outcome = pb::Outcome { result: Some(released(reason)), ..Default::default() };
-            self.report(token, lease, outcome, now);
-        }
-    }
-
-    fn report(&mut self, token: &str, lease: Lease, outcome: pb::Outcome, now: Instant) {
-        let mut outcome = self.fitting(outcome);
-        outcome.lease_token = token.to_owned();
-        self.outbox.push(Report { outcome, task: lease.task, bytes: 0, seq: 0, rearmed: false }, now);
-    }
-
-    /// What is too large for the server is reported as that.
-    fn fitting(&self, outcome: pb::Outcome) -> pb::Outcome {
-        let refuse = |what: &str, size: usize, limit: usize| pb::Outcome {
-            result: Some(unprocessable(format!("{what} has {size} bytes, the limit is {limit}"))),
-            run_duration: outcome.run_duration,
-            ..Default::default()
-        };
-        if let Some(pb::outcome::Result::Succeeded(pb::Succeeded { result: Some(result) })) = &outcome.result {
-            let size = match &result.body {
-                Some(pb::payload::Body::Text(text)) => text.len(),
-                Some(pb::payload::Body::Data(data)) => data.len(),
-                _ => 0,
-            };
-            let limit = usize::try_from(self.limits.max_result_bytes).unwrap_or(usize::MAX);
-            if size > limit {
-                return refuse("the result", size, limit);
-            }
-        }
-        let message = usize::try_from(self.limits.max_message_bytes).unwrap_or(usize::MAX);
-        let (size, limit) = (outcome.encoded_len(), message.saturating_sub(MESSAGE_MARGIN).max(MESSAGE_MARGIN));
-        if size > limit { refuse("the outcome", size, limit) } else { outcome }
-    }
-
-    /// At every interval, and when a lease that none has named is half a delivery_ttl old.
-    fn next_heartbeat(&self) -> Option<Instant> {
-        let unnamed = self.unnamed_since.map(|since| since + self.delivery_ttl / 2);
-        [self.heartbeat_at, unnamed].into_iter().flatten().min()
-    }
-
-    /// Whether a heartbeat is due. `unnamed_since` is only a bound: when it is reached, the leases are looked at.
-    fn heartbeat_due(&mut self, now: Instant) -> bool {
-        if self.next_heartbeat().is_none_or(|at| now < at) {
-            return false;
-        }
-        if self.heartbeat_at.is_some_and(|at| at <= now) {
-            return true;
-        }
-        self.unnamed_since = self.leases.values().filter(|lease| !lease.named).map(|lease| lease.arrived).min();
-        self.next_heartbeat().is_some_and(|at| at <= now)
-    }
-
-    fn compose(&mut self, now: Instant, frames: &mut Vec<pb::StreamJobsRequest>) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let beat = self.heartbeat_due(now);
-        let reports = !self.reports.is_empty() && due(self.reports.next_at());
-        let flush = due(self.outbox.flush_at) || due(self.receipt_at);
-        if !(beat || reports || flush || self.say_state || self.say_capacity) {
-            return;
-        }
-        let first = frames.len();
-        frames.push(self.controls());
-        if !self.reports.is_empty() {
-            // Progress and log lines go ahead of the outcome of their job.
-            let ended = self.outbox.waiting().map(|report| report.outcome.lease_token.as_str());
-            self.reports.write(ended, now, frames);
-        }
-        for frame in &mut frames[first..] {
-            number(frame, &mut self.seq, self.received);
-        }
-        while self.outbox.has_waiting() {
-            let free = frames
-                .last()
-                .is_some_and(|frame| frame.outcomes.is_empty() && frame.progress.is_empty() && frame.logs.is_empty());
-            if !free {
-                frames.push(numbered(&mut self.seq, self.received));
-            }
-            if let Some(frame) = frames.last_mut() {
-                frame.outcomes = self.outbox.take_frame(frame.seq);
-            }
-        }
-        if beat {
-            // The inventory follows the outcomes, so that it need not name their leases.
-            if frames.last().is_some_and(|frame| !frame.outcomes.is_empty()) {
-                frames.push(numbered(&mut self.seq, self.received));
-            }
-            let heartbeat = self.heartbeat(now);
-            let capacity = self.adapt();
-            if let Some(frame) = frames.last_mut() {
-                frame.heartbeat = Some(heartbeat);
-                frame.capacity = capacity.or(frame.capacity);
-            }
-        }
-        (self.outbox.flush_at, self.receipt_at) = (None, None);
-    }
-
-    fn controls(&mut self) -> pb::StreamJobsRequest {
-        let mut frame = pb::StreamJobsRequest::default();
-        for token in self.started.drain(..) {
-            // One that has ended since says so by its outcome.
-            if self.leases.contains_key(&token) {
-                frame.started.push(token.to_string());
-            }
-        }
-        if std::mem::take(&mut self.say_state) {
-            frame.state = match (self.drain_at, self.quiet) {
-                (Some(_), _) => pb::WorkerState::Draining,
-                (None, true) => pb::WorkerState::Quiet,
-                (None, false) => pb::WorkerState::Active,
-            } as i32;
-        }
-        if std::mem::take(&mut self.say_capacity) {
-            frame.capacity = Some(self.capacity());
-        }
-        frame
-    }
-
-    fn heartbeat(&mut self, now: Instant) -> pb::Heartbeat {
-        self.heartbeat_at = Some(now + self.interval);
-        self.unnamed_since = None;
-        let held = self.leases.iter_mut().map(|(token, lease)| {
-            lease.named = true;
-            token.to_string()
-        });
-        pb::Heartbeat { held: held.collect(), running: self.running as i32, rss_bytes: 0, cpu_percent: 0.0 }
-    }
-
-    /// A new window, when handlers have become quicker or slower.
-    fn adapt(&mut self) -> Option<pb::Capacity> {
-        let prefetch = self.wanted_prefetch();
-        (prefetch != self.prefetch).then(|| {
-            self.prefetch = prefetch;
-            self.capacity()
-        })
-    }
 }
 
 /// Tells a running handler to stop, once per reason; nothing overrules a lost lease.
@@ -783,15 +481,4 @@ fn cancel(lease: &mut Lease, reason: CancelReason, message: &str, commands: &mut
     }
     lease.cancelled = Some(reason);
     commands.push(Command::Cancel(Arc::clone(&lease.control), reason, message.to_owned()));
-}
-
-fn number(frame: &mut pb::StreamJobsRequest, seq: &mut i64, received: i64) {
-    *seq += 1;
-    (frame.seq, frame.received_seq) = (*seq, received);
-}
-
-fn numbered(seq: &mut i64, received: i64) -> pb::StreamJobsRequest {
-    let mut frame = pb::StreamJobsRequest::default();
-    number(&mut frame, seq, received);
-    frame
 }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
@@ -33,6 +34,8 @@ pub(crate) type Incoming<T> = Pin<Box<dyn Stream<Item = RpcResult<T>> + Send>>;
 pub(crate) struct Transport {
     target: Target,
     current: Mutex<Shared>,
+    /// Counts the streams of workers, so that each goes to the next address.
+    lines: AtomicUsize,
 }
 
 /// The shared connection.
@@ -56,7 +59,11 @@ impl Transport {
     /// Begins with a random address.
     pub fn new(target: Target) -> Self {
         let first = rand::random_range(0..target.addresses.len());
-        Self { target, current: Mutex::new(Shared { place: first, generation: 0, channel: None }) }
+        Self {
+            target,
+            current: Mutex::new(Shared { place: first, generation: 0, channel: None }),
+            lines: AtomicUsize::new(first),
+        }
     }
 
     /// One request, one answer.
@@ -65,11 +72,11 @@ impl Transport {
         Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
-        let answer = self.unary_once(path, request.clone(), deadline, false).await;
-        match answer {
-            Err(error) if error.code == Code::Unauthenticated && self.target.can_refresh() => {
-                self.unary_once(path, request, deadline, true).await
-            }
+        if !self.target.can_refresh() {
+            return self.unary_once(path, request, deadline, false).await;
+        }
+        match self.unary_once(path, request.clone(), deadline, false).await {
+            Err(error) if error.code == Code::Unauthenticated => self.unary_once(path, request, deadline, true).await,
             answer => answer,
         }
     }
@@ -138,11 +145,7 @@ impl Transport {
     /// the call is awaited: a server may answer headers only once it has read it.
     pub fn open(&self, hello: pb::StreamJobsRequest) -> RpcResult<Line> {
         const PATH: &str = "/jobwire.v1.WorkerService/StreamJobs";
-        let place = {
-            let mut current = self.current.lock().expect("no holder panics");
-            current.place = (current.place + 1) % self.target.addresses.len();
-            current.place
-        };
+        let place = self.lines.fetch_add(1, Ordering::Relaxed) % self.target.addresses.len();
         let address = self.address(place);
         let cut = CancellationToken::new();
         let endpoint = self.endpoint(&address)?.executor(Cuttable(cut.clone()));

@@ -555,13 +555,3 @@ impl<S: Into<String>> From<S> for Queue {
         Self::new(name)
     }
 }
-
-/// What a bulk call on jobs did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Affected {
-    /// Jobs that matched.
-    pub matched: i32,
-    /// Jobs that changed.
-    pub changed: i32,
-}
