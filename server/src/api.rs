@@ -103,6 +103,8 @@ pub async fn services(engine: Engine) -> (Guarded<Routes>, Health) {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // Error details, so that generic clients can show them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     routes.add_service(reflection().build_v1().expect("the descriptor set is part of the program"));
     routes.add_service(reflection().build_v1alpha().expect("the descriptor set is part of the program"));
