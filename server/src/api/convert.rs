@@ -1,5 +1,7 @@
 //! Contract ↔ model. Everything that comes in is checked here, once, and becomes a type that cannot be wrong; each error
 //! names the path of the field. Nothing below this layer knows protobuf.
+//!
+//! I26: bad input changes nothing.
 use std::{fmt::Display, str::FromStr};
 
 use prost_types::{Duration, Timestamp};

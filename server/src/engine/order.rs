@@ -1,4 +1,6 @@
 //! PURE. In which order waiting jobs are picked, and how a worker's slots are shared among its queues.
+//!
+//! I13 and I19: order, and no starvation.
 
 /// One pick in so many comes from the lowest waiting priority, so that nothing starves.
 pub const BOTTOM_EVERY: u64 = 16;

@@ -1,4 +1,6 @@
 //! Calls about queues: what they hold, how fast they move, their switch.
+//!
+//! I18: a pause is in force in the store before it is answered.
 use tokio::sync::oneshot;
 
 use super::{Engine, QueueView, dispatch};

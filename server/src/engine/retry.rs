@@ -1,4 +1,6 @@
 //! PURE. Whether a failed attempt is followed by another one, and when.
+//!
+//! I9: retries are exact.
 use crate::model::{
     job::Failure,
     policy::{Exhausted, RetryPolicy},
