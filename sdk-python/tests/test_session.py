@@ -272,6 +272,26 @@ def test_lost_before_start_never_runs() -> None:
     assert not rig.session.leases
 
 
+def test_what_somebody_else_may_have_by_now_does_not_start() -> None:
+    rig = Rig(concurrency=1, prefetch=1).deliver("a", "b")
+    rig.take()
+    rig.now += 11.0  # frozen: past the delivery lease
+    rig.finish("a")
+    assert not rig.commanded(Start)
+    (beat,) = [frame for frame in rig.frames if frame.HasField("heartbeat")]
+    rig.now += 1.0
+    rig.send(heartbeat_ack=pb.HeartbeatAck(heartbeat_seq=beat.seq))
+    assert [start.lease.token for start in rig.commanded(Start)] == ["b"], "the server has renewed it"
+
+    rig.deliver("c")
+    rig.take()
+    rig.now += 60.0
+    rig.finish("b")
+    assert not rig.commanded(Start)
+    rig.reconnect()
+    assert [start.lease.token for start in rig.commanded(Start)] == ["c"], "the new stream has renewed it"
+
+
 def test_w6_heartbeat_names_what_is_in_hand_and_not_what_was_reported() -> None:
     rig = Rig(concurrency=2).deliver("a", "b", "c").finish("a")
     rig.take()

@@ -110,6 +110,8 @@ pub(crate) struct Session {
     /// Handlers started since the last frame.
     started: Vec<Token>,
     heartbeat_at: Option<Instant>,
+    /// Heartbeats of this stream that were not acknowledged: number of the frame, and when it was sent.
+    heartbeats: VecDeque<(i64, Instant)>,
     /// No lease that a heartbeat has yet to name arrived before this.
     unnamed_since: Option<Instant>,
     say_state: bool,
@@ -148,6 +150,7 @@ impl Session {
             receipt_at: None,
             started: Vec::new(),
             heartbeat_at: None,
+            heartbeats: VecDeque::new(),
             unnamed_since: None,
             say_state: false,
             say_capacity: false,
@@ -311,6 +314,11 @@ impl Session {
         while self.running < self.config.concurrency && !full {
             let Some(token) = self.ready.pop_front() else { break };
             let Some(lease) = self.leases.get_mut(&token) else { continue };
+            if now >= lease.trusted_until {
+                // Somebody else may have it by now; the next acknowledged heartbeat or Welcome tells.
+                self.ready.push_front(token);
+                break;
+            }
             let Some(job) = lease.job.take() else { continue };
             lease.started = Some(now);
             lease.deadline = job.timeout.as_ref().map(|timeout| now + from_duration(timeout));
@@ -415,6 +423,7 @@ impl Session {
     fn hello(&mut self, now: Instant) -> pb::StreamJobsRequest {
         self.outbox.resend();
         self.started.clear(); // `running_for` says it
+        self.heartbeats.clear();
         (self.seq, self.received) = (1, 0);
         (self.receipt_at, self.heartbeat_at, self.unnamed_since, self.leave_at) = (None, None, None, None);
         self.say_state = self.quiet || self.drain_at.is_some();

@@ -249,7 +249,10 @@ class Session:
         if self._drain_at is not None:
             return
         while self._ready and self.running < self.config.concurrency and not self._outbox.overfull:
-            lease = self._ready.popleft()
+            lease = self._ready[0]
+            if lease.token in self.leases and now >= lease.trusted_until:
+                return  # somebody else may have it by now; the next acknowledged heartbeat or Welcome tells
+            self._ready.popleft()
             if lease.token not in self.leases:
                 continue
             lease.started = now

@@ -31,6 +31,7 @@ impl Session {
             self.outbox.ack(frame.acked_seq, now);
         }
         if let Some(ack) = frame.heartbeat_ack {
+            self.renewed(ack.heartbeat_seq);
             self.lost(&ack.lost);
         }
         for job in frame.jobs {
@@ -66,6 +67,7 @@ impl Session {
             self.limits.max_result_bytes = or(limits.max_result_bytes, self.limits.max_result_bytes);
             self.limits.max_message_bytes = or(limits.max_message_bytes, self.limits.max_message_bytes);
         }
+        self.trust(self.opened_at);
         self.lost(&welcome.lost);
         self.lost(&welcome.settled);
         for order in welcome.cancels {
@@ -80,9 +82,27 @@ impl Session {
         self.commands.push(Command::Welcomed);
     }
 
+    /// The heartbeat in frame `seq` has reached the store, and so have those before it.
+    fn renewed(&mut self, seq: i64) {
+        let mut sent = None;
+        while self.heartbeats.front().is_some_and(|(of, _)| *of <= seq) {
+            sent = self.heartbeats.pop_front();
+        }
+        if let Some((_, at)) = sent {
+            self.trust(at);
+        }
+    }
+
+    /// Every lease in hand at `named` was named then.
+    fn trust(&mut self, named: Instant) {
+        for lease in self.leases.values_mut().filter(|lease| lease.arrived <= named) {
+            lease.trusted_until = lease.trusted_until.max(named + self.lease_ttl);
+        }
+    }
+
     fn delivered(&mut self, job: pb::JobLease, now: Instant) {
         let token = Token::from(job.lease_token.as_str());
-        self.leases.insert(token.clone(), Lease::new(job, now));
+        self.leases.insert(token.clone(), Lease::new(job, now, self.delivery_ttl));
         self.unnamed_since = self.unnamed_since.or(Some(now));
         self.receipt_at = self.receipt_at.or(Some(now + RECEIPT_DELAY));
         if self.drain_at.is_some() {

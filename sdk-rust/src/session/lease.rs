@@ -101,6 +101,8 @@ pub(super) struct Lease {
     pub task: Bytes,
     pub control: Arc<Control>,
     pub arrived: Instant,
+    /// Until then nobody else has the job, by our own clock.
+    pub trusted_until: Instant,
     /// Some heartbeat has named it.
     pub named: bool,
     pub started: Option<Instant>,
@@ -111,12 +113,14 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub fn new(job: pb::JobLease, now: Instant) -> Self {
+    /// A job that arrives `now`, on a lease of `ttl` until a heartbeat names it.
+    pub fn new(job: pb::JobLease, now: Instant, ttl: Duration) -> Self {
         Self {
             task: job.task.clone(),
             job: Some(Box::new(job)),
             control: Arc::default(),
             arrived: now,
+            trusted_until: now + ttl,
             named: false,
             started: None,
             deadline: None,

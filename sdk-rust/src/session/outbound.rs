@@ -118,6 +118,7 @@ impl Session {
             let heartbeat = self.heartbeat(now);
             let capacity = self.adapt();
             if let Some(frame) = frames.last_mut() {
+                self.heartbeats.push_back((frame.seq, now));
                 frame.heartbeat = Some(heartbeat);
                 frame.capacity = capacity.or(frame.capacity);
             }

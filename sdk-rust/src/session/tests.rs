@@ -374,6 +374,29 @@ fn recalls_give_back_what_has_not_started() {
 }
 
 #[test]
+fn what_somebody_else_may_have_by_now_does_not_start() {
+    let mut bench = Bench::active(1, 1);
+    bench.deliver(&["t1", "t2"]);
+    bench.now += secs(11); // frozen: past the delivery lease
+    bench.finish("t1");
+    assert!(bench.starts.is_empty());
+    let beat = bench.frames.iter().find(|frame| frame.heartbeat.is_some()).expect("it is overdue").seq;
+    bench.pass(secs(1));
+    let ack = pb::HeartbeatAck { heartbeat_seq: beat, ..Default::default() };
+    bench.receive(pb::StreamJobsResponse { heartbeat_ack: Some(ack), ..Default::default() });
+    assert_eq!(bench.started(), ["t2"], "the server has renewed it");
+
+    bench.deliver(&["t3"]);
+    bench.now += secs(60);
+    bench.finish("t2");
+    assert!(bench.starts.is_empty());
+    bench.breaks();
+    assert!(bench.connect().held.iter().any(|held| held.lease_token == "t3"));
+    bench.welcome(pb::Welcome::default());
+    assert_eq!(bench.started(), ["t3"], "the new stream has renewed it");
+}
+
+#[test]
 fn a_timeout_cancels_and_is_told_once() {
     let mut bench = Bench::active(2, 0);
     let timeout = |token: &str, span| pb::JobLease { timeout: Some(to_duration(span)), ..job(token) };
