@@ -140,8 +140,9 @@ fn check(files: &[PathBuf], done: &[Done]) -> Result<usize> {
     let found: BTreeMap<&Path, &Digest> = done.iter().map(|item| (item.path.as_path(), &item.digest)).collect();
     for path in files {
         let digest = found.get(path.as_path()).with_context(|| format!("{} was not digested", path.display()))?;
-        let (lines, words, entropy) = files::statistics(path)?;
-        ensure!(digest.checksums == checksum::of(path)?, "the checksums of {} differ", path.display());
+        let again = || format!("reading {} again", path.display());
+        let (lines, words, entropy) = files::statistics(path).with_context(again)?;
+        ensure!(digest.checksums == checksum::of(path).with_context(again)?, "the checksums of {} differ", path.display());
         ensure!((digest.lines, digest.words) == (lines, words), "the counts of {} differ", path.display());
         ensure!((digest.entropy - entropy).abs() < 1e-5, "the entropy of {} differs", path.display());
     }

@@ -97,7 +97,12 @@ impl Jobs {
         let view = View::parse(ctx, request.view, View::Full)?;
         let format = Format::parse(ctx, request.payload_format)?;
         let record = self.engine.get(id, view.parts()).await?;
-        Ok(v1::GetJobResponse { job: Some(job::job(record, view, format)) })
+        let holder = self.engine.holder(&record).await;
+        let mut job = job::job(record, view, format);
+        if let Some((worker_id, session_id)) = holder {
+            (job.worker_id, job.session_id) = (worker_id, session_id);
+        }
+        Ok(v1::GetJobResponse { job: Some(job) })
     }
 
     async fn list(&self, request: v1::ListJobsRequest) -> Parsed<v1::ListJobsResponse> {

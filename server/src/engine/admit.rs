@@ -46,7 +46,7 @@ pub fn admit(spec: JobSpec, id: JobId, now_ms: i64, codec: &dyn TaskCodec) -> Ne
         expire_ms,
         create_ms: now_ms,
         content,
-        body: Body { policy, task: codec.encode(&task) }.encode(),
+        body: Body { policy, task: codec.encode(task) }.encode(),
     }
 }
 

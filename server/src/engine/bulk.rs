@@ -242,7 +242,7 @@ impl Inner {
         if task == before && policy == body.policy {
             return Ok(None);
         }
-        let task = if task == before { body.task.clone() } else { self.codec.encode(&task) };
+        let task = if task == before { body.task.clone() } else { self.codec.encode(task) };
         Ok(Some(Body { policy, task }))
     }
 }

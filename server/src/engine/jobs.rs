@@ -128,10 +128,11 @@ impl Inner {
             Ok(puts) => puts,
             Err(error) => return answers.extend(named.iter().map(|_| Err(error.clone().into()))),
         };
+        let mut counted = self.meters.batch();
         for ((id, queue, kind), put) in named.into_iter().zip(puts) {
             answers.push(match put {
                 Put::Created { state, ready_ms } => {
-                    self.meters.enqueued(&queue, &kind);
+                    counted.enqueued(&queue, &kind);
                     Ok(Enqueued { id, duplicate: false, state, ready_ms })
                 }
                 Put::Exists { state, ready_ms, same: true } => Ok(Enqueued { id, duplicate: true, state, ready_ms }),

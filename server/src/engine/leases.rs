@@ -21,7 +21,7 @@ pub struct Lease {
     pub frame: i64,
     /// The worker has shown that it read the frame.
     pub read: bool,
-    /// Monotonic, when its handler started.
+    /// Monotonic, when its handler started. In a [`Table`] only [`Table::started`] sets it.
     pub started_ms: Option<i64>,
     /// Monotonic, when it was issued and when the worker named it last.
     pub issued_ms: i64,
@@ -46,6 +46,8 @@ impl Lease {
 #[derive(Default)]
 pub struct Table {
     leases: HashMap<JobId, Lease>,
+    /// How many of them have started: asked for with every frame, so it is not counted anew.
+    running: usize,
     /// Frames that carried jobs and were not read yet, oldest first, with the time they were sent.
     unread: VecDeque<(i64, i64, Vec<JobId>)>,
     /// The worker reports starts; if it never does, the receipt counts as the start.
@@ -62,7 +64,10 @@ impl Table {
     }
 
     pub fn insert(&mut self, lease: Lease) {
-        self.leases.insert(lease.known.meta.id, lease);
+        self.running += usize::from(lease.started_ms.is_some());
+        if let Some(before) = self.leases.insert(lease.known.meta.id, lease) {
+            self.running -= usize::from(before.started_ms.is_some());
+        }
     }
 
     pub fn get_mut(&mut self, token: &LeaseToken) -> Option<&mut Lease> {
@@ -75,7 +80,9 @@ impl Table {
 
     pub fn remove(&mut self, token: &LeaseToken) -> Option<Lease> {
         self.get_mut(token)?;
-        self.leases.remove(&token.job)
+        let lease = self.leases.remove(&token.job)?;
+        self.running -= usize::from(lease.started_ms.is_some());
+        Some(lease)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
@@ -88,11 +95,24 @@ impl Table {
 
     pub fn take(&mut self) -> HashMap<JobId, Lease> {
         self.unread.clear();
+        self.running = 0;
         std::mem::take(&mut self.leases)
     }
 
     pub fn running(&self) -> usize {
-        self.leases.values().filter(|lease| lease.started_ms.is_some()).count()
+        self.running
+    }
+
+    /// The worker says that the handler of this lease has started.
+    pub fn started(&mut self, token: &LeaseToken, now_ms: i64) {
+        self.reports_starts = true;
+        let Some(lease) = self.leases.get_mut(&token.job).filter(|lease| lease.secret == token.secret) else { return };
+        lease.read = true;
+        lease.named_ms = now_ms;
+        if lease.started_ms.is_none() {
+            lease.started_ms = Some(now_ms);
+            self.running += 1;
+        }
     }
 
     /// Response frame `seq` carries these (again).
@@ -143,15 +163,18 @@ impl Table {
 /// What these leases no longer take up, by queue.
 pub fn freed<'a>(leases: impl Iterator<Item = &'a Lease>) -> Vec<Freed> {
     let mut sums: Vec<Freed> = Vec::new();
-    for lease in leases {
-        let queue: &QueueName = &lease.known.meta.queue;
-        match sums.iter_mut().find(|sum| sum.queue == *queue) {
-            Some(sum) => {
-                sum.count += 1;
-                sum.bytes += lease.bytes;
-            }
-            None => sums.push(Freed { queue: queue.clone(), count: 1, bytes: lease.bytes }),
-        }
-    }
+    leases.for_each(|lease| add_freed(&mut sums, lease));
     sums
+}
+
+/// Adds one lease to such a list.
+pub fn add_freed(sums: &mut Vec<Freed>, lease: &Lease) {
+    let queue: &QueueName = &lease.known.meta.queue;
+    match sums.iter_mut().find(|sum| sum.queue == *queue) {
+        Some(sum) => {
+            sum.count += 1;
+            sum.bytes += lease.bytes;
+        }
+        None => sums.push(Freed { queue: queue.clone(), count: 1, bytes: lease.bytes }),
+    }
 }

@@ -82,45 +82,17 @@ impl Meters {
         self.types.write().entry(key).or_default().clone()
     }
 
-    pub fn enqueued(&self, queue: &QueueName, kind: &TypeName) {
-        let meters = self.of(queue, kind);
-        meters.enqueued.fetch_add(1, Relaxed);
-        meters.minute.at(self.second()).enqueued.fetch_add(1, Relaxed);
+    /// For counting the events of one batch.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch { meters: self, second: self.second(), last: None }
     }
 
     pub fn started(&self, jobs: &[Leased]) {
-        let second = self.second();
+        let mut batch = self.batch();
         for job in jobs {
-            let meters = self.of(&job.meta.queue, &job.meta.kind);
-            let slot = meters.minute.at(second);
+            let (_, slot) = batch.of(&job.meta.queue, &job.meta.kind);
             slot.started.fetch_add(1, Relaxed);
             slot.wait.add(job.meta.start_ms - job.meta.ready_ms);
-        }
-    }
-
-    /// An outcome was applied and left the job in `state`.
-    pub fn ended(&self, meta: &Meta, report: &Report, state: State) {
-        let meters = self.of(&meta.queue, &meta.kind);
-        let slot = meters.minute.at(self.second());
-        let result = match &report.ended {
-            Ended::Succeeded { .. } => AttemptResult::Succeeded,
-            Ended::Failed { failure, .. } if failure.kind == FailureKind::Timeout => AttemptResult::TimedOut,
-            Ended::Failed { .. } => AttemptResult::Failed,
-            Ended::Snoozed { .. } => AttemptResult::Snoozed,
-            Ended::Cancelled { .. } => AttemptResult::Cancelled,
-            Ended::Released { .. } => AttemptResult::Released,
-        };
-        meters.attempts[result as usize].fetch_add(1, Relaxed);
-        match report.ended {
-            Ended::Succeeded { .. } => slot.succeeded.fetch_add(1, Relaxed),
-            Ended::Failed { .. } => slot.failed.fetch_add(1, Relaxed),
-            Ended::Snoozed { .. } | Ended::Cancelled { .. } | Ended::Released { .. } => 0,
-        };
-        if let Some(run_ms) = report.run_ms {
-            slot.run.add(run_ms);
-        }
-        if state.is_terminal() {
-            meters.finished[state as usize].fetch_add(1, Relaxed);
         }
     }
 
@@ -196,6 +168,54 @@ impl Meters {
     }
 }
 
+/// Counts events that come together. Most are of one queue and type, which is looked up once for a run of them.
+pub struct Batch<'a> {
+    meters: &'a Meters,
+    second: i64,
+    last: Option<(QueueName, TypeName, Arc<TypeMeters>)>,
+}
+
+impl Batch<'_> {
+    fn of(&mut self, queue: &QueueName, kind: &TypeName) -> (&TypeMeters, &Slot) {
+        if !self.last.as_ref().is_some_and(|(q, k, _)| q == queue && k == kind) {
+            self.last = Some((queue.clone(), kind.clone(), self.meters.of(queue, kind)));
+        }
+        let (_, _, meters) = self.last.as_ref().expect("just set");
+        (meters, meters.minute.at(self.second))
+    }
+
+    pub fn enqueued(&mut self, queue: &QueueName, kind: &TypeName) {
+        let (meters, slot) = self.of(queue, kind);
+        meters.enqueued.fetch_add(1, Relaxed);
+        slot.enqueued.fetch_add(1, Relaxed);
+    }
+
+    /// An outcome was applied and left the job in `state`.
+    pub fn ended(&mut self, meta: &Meta, report: &Report, state: State) {
+        let (meters, slot) = self.of(&meta.queue, &meta.kind);
+        let result = match &report.ended {
+            Ended::Succeeded { .. } => AttemptResult::Succeeded,
+            Ended::Failed { failure, .. } if failure.kind == FailureKind::Timeout => AttemptResult::TimedOut,
+            Ended::Failed { .. } => AttemptResult::Failed,
+            Ended::Snoozed { .. } => AttemptResult::Snoozed,
+            Ended::Cancelled { .. } => AttemptResult::Cancelled,
+            Ended::Released { .. } => AttemptResult::Released,
+        };
+        meters.attempts[result as usize].fetch_add(1, Relaxed);
+        match report.ended {
+            Ended::Succeeded { .. } => slot.succeeded.fetch_add(1, Relaxed),
+            Ended::Failed { .. } => slot.failed.fetch_add(1, Relaxed),
+            Ended::Snoozed { .. } | Ended::Cancelled { .. } | Ended::Released { .. } => 0,
+        };
+        if let Some(run_ms) = report.run_ms {
+            slot.run.add(run_ms);
+        }
+        if state.is_terminal() {
+            meters.finished[state as usize].fetch_add(1, Relaxed);
+        }
+    }
+}
+
 /// Ten slots of six seconds; a slot is wiped when its time comes round again.
 #[derive(Default)]
 struct Minute {
@@ -209,7 +229,7 @@ impl Minute {
     fn at(&self, second: i64) -> &Slot {
         let era = second / Self::SECONDS + 1;
         let slot = &self.slots[era as usize % Self::SLOTS];
-        if slot.era.swap(era, Relaxed) != era {
+        if slot.era.load(Relaxed) != era && slot.era.swap(era, Relaxed) != era {
             slot.wipe();
         }
         slot
@@ -345,7 +365,7 @@ mod tests {
         let meters = Meters::new(clock.clone());
         let queue: QueueName = "q".parse().expect("a name");
         for _ in 0..60 {
-            meters.enqueued(&queue, &queue);
+            meters.batch().enqueued(&queue, &queue);
         }
         assert_eq!(meters.rates()[&queue].enqueued, 1.0);
         clock.advance(50_000);

@@ -21,7 +21,7 @@ pub use super::leases::Lease;
 use super::{
     Inner, SessionEnd,
     dispatch::{self, Freed, Key, Window, size},
-    leases::{Table, freed},
+    leases::{Table, add_freed, freed},
     sessions::{Leases, Stats},
     settle::{Holder, Known, Settled, Settling},
     transition::{Event as Happened, short},
@@ -57,6 +57,8 @@ pub enum Event {
     Takeover(oneshot::Sender<Leases>),
     GoAway(GoAway),
     Inventory(oneshot::Sender<Vec<JobId>>),
+    /// Whether this worker has the job in hand.
+    Holds(JobId, oneshot::Sender<bool>),
 }
 
 /// The inbound half of a worker's stream. Dropping it without [`SessionHandle::half_close`] = the stream broke.
@@ -229,6 +231,9 @@ impl Session {
                 self.outbox.go_away = Some(go_away);
                 self.announce_window().await;
             }
+            Event::Holds(id, reply) => {
+                _ = reply.send(self.table.by_id(id).is_some_and(|lease| !lease.revoked));
+            }
             Event::Inventory(reply) => _ = reply.send(self.table.iter().map(|lease| lease.known.meta.id).collect()),
         }
         None
@@ -272,14 +277,7 @@ impl Session {
     }
 
     fn on_started(&mut self, tokens: &[LeaseToken], now_ms: i64) {
-        for token in tokens {
-            self.table.reports_starts = true;
-            if let Some(lease) = self.table.get_mut(token) {
-                lease.read = true;
-                lease.named_ms = now_ms;
-                lease.started_ms.get_or_insert(now_ms);
-            }
-        }
+        tokens.iter().for_each(|token| self.table.started(token, now_ms));
     }
 
     /// Frees the slots of reported leases at once and sends the outcomes on their way.
@@ -299,15 +297,15 @@ impl Session {
         if reports.is_empty() {
             return Vec::new();
         }
-        let mut done = Vec::with_capacity(reports.len());
+        let mut done = Vec::new();
         let mut batch = Vec::with_capacity(reports.len());
         for report in reports {
             let lease = self.table.remove(&report.token);
-            batch.push(Settling { known: lease.as_ref().map(|lease| lease.known.clone()), report });
-            done.extend(lease);
+            lease.iter().for_each(|lease| add_freed(&mut done, lease));
+            batch.push(Settling { known: lease.map(|lease| lease.known), report });
         }
         self.settle(seq, batch);
-        freed(done.iter())
+        done
     }
 
     fn settle(&mut self, seq: i64, mut batch: Vec<Settling>) {

@@ -16,6 +16,7 @@ use super::{
     Inner,
     dispatch::Key,
     session::{Event, Lease},
+    settle::Holder,
 };
 use crate::{
     model::{
@@ -89,6 +90,12 @@ impl Sessions {
         self.ghosts.lock().remove(id).map(|(_, leases)| leases).unwrap_or_default()
     }
 
+    fn lost_with(&self, job: JobId) -> Option<Holder> {
+        let ghosts = self.ghosts.lock();
+        let found = ghosts.iter().find_map(|(id, (_, leases))| leases.get(&job).map(|lease| (lease, id)));
+        found.map(|(lease, id)| Holder { worker_id: lease.worker_id.to_string(), session_id: id.clone() })
+    }
+
     fn forget_ghost(&self, id: &str, key: Key) {
         let mut ghosts = self.ghosts.lock();
         if ghosts.get(id).is_some_and(|(ghost, _)| *ghost == key) {
@@ -114,11 +121,24 @@ impl Inner {
         });
     }
 
-    /// Who held a job whose lease ran out, as far as this server knows: worker and session id.
-    pub fn holder_of(&self, meta: &Meta) -> (String, String) {
-        let ghosts = self.sessions.ghosts.lock();
-        let found = ghosts.iter().find_map(|(id, (_, leases))| leases.get(&meta.id).map(|lease| (lease, id)));
-        found.map(|(lease, id)| (lease.worker_id.to_string(), id.clone())).unwrap_or_default()
+    /// Who has a running job in hand, or lost it with its stream, as far as this server knows.
+    pub async fn holder_of(&self, meta: &Meta) -> Option<Holder> {
+        let lost = self.sessions.lost_with(meta.id);
+        if lost.is_some() {
+            return lost;
+        }
+        for live in self.sessions.all() {
+            let serves = live.hello.subscriptions.iter().any(|s| s.queue.matches(meta.queue.as_str()));
+            let (reply, answer) = oneshot::channel();
+            if serves
+                && live.events.send(Event::Holds(meta.id, reply)).await.is_ok()
+                && answer.await.unwrap_or(false)
+            {
+                let hello = &live.hello;
+                return Some(Holder { worker_id: hello.worker_id.clone(), session_id: hello.session_id.clone() });
+            }
+        }
+        None
     }
 
     pub fn worker_views(&self) -> Vec<WorkerView> {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::{
     Inner, admit, clock,
+    meters::Batch,
     transition::{Event, Subject, decide},
 };
 use crate::{
@@ -20,6 +21,7 @@ use crate::{
 /// A job in hand, with what decisions about it need.
 #[derive(Clone, Debug)]
 pub struct Known {
+    /// As it was leased, so RUNNING.
     pub meta: Meta,
     pub policy: Policy,
 }
@@ -64,13 +66,14 @@ impl Inner {
             let ops = open.iter().map(|index| self.outcome_op(holder, &batch[*index])).collect();
             let verdicts = self.apply(ops).await?;
             let mut again = Vec::new();
+            let mut counted = self.meters.batch();
             for (index, verdict) in open.into_iter().zip(verdicts) {
                 let item = &mut batch[index];
                 if let Verdict::CancelRequested(request) = verdict {
                     item.known.as_mut().expect("only known jobs are applied").meta.cancel = Some(request);
                     again.push(index);
                 } else {
-                    self.tally(item, verdict, &mut done);
+                    tally(item, verdict, &mut done, &mut counted);
                 }
             }
             open = again;
@@ -85,8 +88,11 @@ impl Inner {
         }
         let records = self.store.get(&ids, Parts::BODY).await?;
         for (item, record) in batch.iter_mut().filter(|s| s.known.is_none()).zip(records) {
-            item.known = record
-                .map(|record| Known { meta: record.meta, policy: record.body.map(|b| b.policy).unwrap_or_default() });
+            item.known = record.map(|record| Known {
+                // The fence decides whether the outcome counts; what it would mean is decided as if it did.
+                meta: Meta { state: State::Running, ..record.meta },
+                policy: record.body.map(|body| body.policy).unwrap_or_default(),
+            });
         }
         Ok(())
     }
@@ -102,9 +108,7 @@ impl Inner {
             checkpoint: report.checkpoint.clone(),
             effects,
         };
-        // The fence decides whether the outcome counts; what it would mean is decided as if it did.
-        let leased = Meta { state: State::Running, ..meta.clone() };
-        let subject = Subject { meta: &leased, policy, worker_id: &holder.worker_id, session_id: &holder.session_id };
+        let subject = Subject { meta, policy, worker_id: &holder.worker_id, session_id: &holder.session_id };
         let act = decide(subject, event, now_ms, clock::share()).expect("a running job takes every outcome");
         Op { id: report.token.job, guard: Guard::Token(report.token.secret), act }
     }
@@ -118,29 +122,6 @@ impl Inner {
             Effect::Put(admit::admit(spec, self.place(proposal), now_ms, &*self.codec))
         };
         specs.iter().enumerate().map(child).collect()
-    }
-
-    fn tally(&self, item: &Settling, verdict: Verdict, done: &mut Settled) {
-        match verdict {
-            Verdict::Done(facts) => {
-                let known = item.known.as_ref().expect("only known jobs are applied");
-                self.meters.ended(&known.meta, &item.report, facts.state);
-                match item.report.ended {
-                    Ended::Succeeded { .. } => done.succeeded += 1,
-                    Ended::Failed { .. } => done.failed += 1,
-                    Ended::Snoozed { .. } | Ended::Cancelled { .. } | Ended::Released { .. } => {}
-                }
-            }
-            Verdict::Already(_) => {}
-            Verdict::Conflict(state) if state.is_terminal() => {
-                done.reject(&item.report, RejectionReason::Finished, &format!("the job is {}", state.name()));
-            }
-            Verdict::Stale | Verdict::Conflict(_) => {
-                done.reject(&item.report, RejectionReason::Superseded, "a later lease exists");
-            }
-            Verdict::NotFound => done.reject(&item.report, RejectionReason::UnknownLease, "no such job"),
-            Verdict::CancelRequested(_) => unreachable!("decided again by the caller"),
-        }
     }
 
     /// Gives leases back without an outcome, as `event` means it. Lost races are fine: somebody else decided.
@@ -182,5 +163,28 @@ impl Inner {
 impl Settled {
     fn reject(&mut self, report: &Report, reason: RejectionReason, message: &str) {
         self.rejections.push(Rejection { token: report.token.encode(), reason, message: message.to_owned() });
+    }
+}
+
+fn tally(item: &Settling, verdict: Verdict, done: &mut Settled, counted: &mut Batch<'_>) {
+    match verdict {
+        Verdict::Done(facts) => {
+            let known = item.known.as_ref().expect("only known jobs are applied");
+            counted.ended(&known.meta, &item.report, facts.state);
+            match item.report.ended {
+                Ended::Succeeded { .. } => done.succeeded += 1,
+                Ended::Failed { .. } => done.failed += 1,
+                Ended::Snoozed { .. } | Ended::Cancelled { .. } | Ended::Released { .. } => {}
+            }
+        }
+        Verdict::Already(_) => {}
+        Verdict::Conflict(state) if state.is_terminal() => {
+            done.reject(&item.report, RejectionReason::Finished, &format!("the job is {}", state.name()));
+        }
+        Verdict::Stale | Verdict::Conflict(_) => {
+            done.reject(&item.report, RejectionReason::Superseded, "a later lease exists");
+        }
+        Verdict::NotFound => done.reject(&item.report, RejectionReason::UnknownLease, "no such job"),
+        Verdict::CancelRequested(_) => unreachable!("decided again by the caller"),
     }
 }

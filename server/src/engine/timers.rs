@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Inner, clock,
+    settle::Holder,
     transition::{Event, Subject, decide},
 };
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
     },
     store::StoreError,
 };
+
+/// When more than so many things are due at once, the history does not say which worker lost what.
+const NAMED_MOST: usize = 100;
 
 /// Runs until the store closes.
 pub async fn run(inner: Arc<Inner>, mut wakes: Receiver<Wake>) {
@@ -93,7 +97,11 @@ impl Inner {
         let now_ms = self.clock.now().wall_ms;
         let mut ops = Vec::with_capacity(jobs.len());
         for ((kind, meta), policy) in jobs.iter().zip(&policies) {
-            let (worker_id, session_id) = self.holder_of(meta);
+            let holder = match kind {
+                DueKind::Lease | DueKind::Cancel if jobs.len() <= NAMED_MOST => self.holder_of(meta).await,
+                _ => None,
+            };
+            let Holder { worker_id, session_id } = holder.unwrap_or_default();
             let subject = Subject { meta, policy, worker_id: &worker_id, session_id: &session_id };
             if let Some(act) = decide(subject, Event::Due(*kind), now_ms, clock::share()) {
                 ops.push((*kind, Op { id: meta.id, guard: Guard::Due(*kind), act }));

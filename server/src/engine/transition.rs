@@ -266,3 +266,203 @@ fn cancel_message(reason: &str) -> String {
 fn timeout_message(timeout_ms: i64) -> String {
     format!("ran longer than its timeout of {} s", timeout_ms as f64 / 1_000.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        ids::{JobId, Shard},
+        job::CancelRequest,
+        policy::RetryPolicy,
+    };
+
+    const NOW: i64 = 1_000_000;
+
+    fn meta(state: State) -> Meta {
+        Meta {
+            id: JobId::stamp(uuid::Uuid::now_v7(), Shard(0)),
+            state,
+            queue: "q".parse().expect("a name"),
+            kind: "t".parse().expect("a name"),
+            priority: 0,
+            failures: 0,
+            crashes: 0,
+            delivery: 1,
+            started: true,
+            create_ms: NOW - 500,
+            ready_ms: NOW - 400,
+            start_ms: NOW - 100,
+            finish_ms: 0,
+            expire_ms: 0,
+            purge_ms: 0,
+            cancel: None,
+            version: 2,
+            content: 0,
+            order: 0,
+        }
+    }
+
+    fn act(meta: &Meta, policy: &Policy, event: Event) -> Option<Act> {
+        decide(Subject { meta, policy, worker_id: "w", session_id: "s" }, event, NOW, 0.5)
+    }
+
+    fn reported(ended: Ended) -> Event {
+        Event::Reported { ended, run_ms: Some(90), checkpoint: None, effects: Vec::new() }
+    }
+
+    fn failed(message: &str) -> Ended {
+        let failure = Failure::new(FailureKind::Application, message);
+        Ended::Failed { failure, action: FailureAction::Policy, retry_delay_ms: None }
+    }
+
+    fn every_ending() -> Vec<Ended> {
+        vec![
+            Ended::Succeeded { result: None },
+            failed("no"),
+            Ended::Snoozed { delay_ms: 5, reason: String::new() },
+            Ended::Cancelled { reason: String::new() },
+            Ended::Released { reason: String::new() },
+        ]
+    }
+
+    /// Where an act leads, in a word.
+    fn outcome(act: &Option<Act>) -> String {
+        match act {
+            None => "nothing".to_owned(),
+            Some(Act::Finish { to, .. }) => to.name().to_owned(),
+            Some(Act::Later { to, counts, .. }) => format!("{}{}", to.name(), if *counts { "+1" } else { "" }),
+            Some(Act::Ready { front, crashed, .. }) => {
+                format!("READY{}{}", if *front { " front" } else { "" }, if *crashed { " crash" } else { "" })
+            }
+            Some(Act::Delete) => "gone".to_owned(),
+            Some(other) => panic!("not an act of a transition: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn endings_of_a_running_job() {
+        let expected = ["SUCCEEDED", "RETRYING+1", "SCHEDULED", "CANCELLED", "READY front"];
+        for (ended, expected) in every_ending().into_iter().zip(expected) {
+            let found = act(&meta(State::Running), &Policy::default(), reported(ended.clone()));
+            assert_eq!(outcome(&found), expected, "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn under_a_cancel_request_only_success_is_not_a_cancel() {
+        let request = CancelRequest { reason: "gone".into(), request_ms: NOW, deadline_ms: None };
+        let meta = Meta { cancel: Some(request), ..meta(State::Running) };
+        for ended in every_ending() {
+            let found = outcome(&act(&meta, &Policy::default(), reported(ended.clone())));
+            let expected = if matches!(ended, Ended::Succeeded { .. }) { "SUCCEEDED" } else { "CANCELLED" };
+            assert_eq!(found, expected, "{ended:?}");
+        }
+        for event in [Event::Lost { started: false }, Event::Lost { started: true }, Event::Due(DueKind::Lease)] {
+            assert_eq!(outcome(&act(&meta, &Policy::default(), event)), "CANCELLED");
+        }
+    }
+
+    #[test]
+    fn the_last_attempt_ends_where_the_policy_says_and_keeps_its_failure() {
+        let policy =
+            Policy { retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() }, ..Policy::default() };
+        let Some(Act::Finish { to, outcome, retain_ms, .. }) =
+            act(&meta(State::Running), &policy, reported(failed("no")))
+        else {
+            panic!("the only attempt is the last")
+        };
+        assert_eq!((to, retain_ms), (State::Dead, policy.dead_retention_ms));
+        let last = outcome.last.expect("the attempt is in the history");
+        assert_eq!((last.attempt, last.result, last.run_ms), (1, AttemptResult::Failed, Some(90)));
+        assert_eq!((last.wait_ms, last.worker_id.as_str()), (300, "w"));
+        assert_eq!(outcome.failure.expect("the failure is kept").message, "no");
+    }
+
+    #[test]
+    fn crashes_are_counted_only_when_the_handler_had_started_and_poison_dies() {
+        let policy = Policy::default();
+        let table = [(0, false, "READY front"), (0, true, "READY front crash"), (2, true, "READY front crash"),
+            (3, true, "DEAD"), (3, false, "READY front")];
+        for (crashes, started, expected) in table {
+            let meta = Meta { crashes, ..meta(State::Running) };
+            assert_eq!(outcome(&act(&meta, &policy, Event::Lost { started })), expected, "{crashes} {started}");
+        }
+        let first_is_final =
+            Policy { retry: RetryPolicy { max_crashes: 0, ..RetryPolicy::default() }, ..Policy::default() };
+        let Some(Act::Finish { to, outcome, .. }) =
+            act(&meta(State::Running), &first_is_final, Event::Due(DueKind::Lease))
+        else {
+            panic!("no crash is forgiven")
+        };
+        assert_eq!((to, outcome.failure.map(|f| f.kind)), (State::Dead, Some(FailureKind::WorkerLost)));
+        let endless = Policy { retry: RetryPolicy { max_crashes: -1, ..RetryPolicy::default() }, ..Policy::default() };
+        let worn = Meta { crashes: 1_000, ..meta(State::Running) };
+        assert!(matches!(act(&worn, &endless, Event::Lost { started: true }), Some(Act::Ready { .. })));
+    }
+
+    #[test]
+    fn what_is_due_and_what_is_not() {
+        let table = [
+            (State::Scheduled, DueKind::Start, "READY"),
+            (State::Retrying, DueKind::Start, "READY"),
+            (State::Blocked, DueKind::Start, "nothing"),
+            (State::Ready, DueKind::Start, "nothing"),
+            (State::Running, DueKind::Start, "nothing"),
+            (State::Ready, DueKind::Expire, "EXPIRED"),
+            (State::Scheduled, DueKind::Expire, "EXPIRED"),
+            (State::Running, DueKind::Expire, "nothing"),
+            (State::Running, DueKind::Cancel, "CANCELLED"),
+            (State::Ready, DueKind::Cancel, "nothing"),
+            (State::Ready, DueKind::Lease, "nothing"),
+            (State::Running, DueKind::Trim, "nothing"),
+            (State::Dead, DueKind::Trim, "gone"),
+            (State::Succeeded, DueKind::Trim, "gone"),
+            (State::Succeeded, DueKind::Start, "nothing"),
+        ];
+        for (state, kind, expected) in table {
+            assert_eq!(outcome(&act(&meta(state), &Policy::default(), Event::Due(kind))), expected, "{state:?} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_a_failure_by_the_policy_and_says_so() {
+        let Some(Act::Later { to, counts, outcome, .. }) =
+            act(&meta(State::Running), &Policy::default(), Event::TimedOut)
+        else {
+            panic!("attempts are left")
+        };
+        assert_eq!((to, counts), (State::Retrying, true));
+        let outcome = outcome.expect("the failure is kept");
+        assert_eq!(outcome.last.map(|last| last.result), Some(AttemptResult::TimedOut));
+        assert_eq!(outcome.failure.map(|failure| failure.kind), Some(FailureKind::Timeout));
+    }
+
+    #[test]
+    fn nothing_moves_a_terminal_job_but_its_trimming() {
+        for state in crate::model::state::StateSet::TERMINAL.iter() {
+            let mut events: Vec<Event> = every_ending().into_iter().map(reported).collect();
+            events.extend([Event::TimedOut, Event::Lost { started: true }, Event::Due(DueKind::Lease)]);
+            for event in events {
+                assert_eq!(act(&meta(state), &Policy::default(), event.clone()), None, "{state:?} {event:?}");
+            }
+            assert_eq!(cancel(&meta(state), &Policy::default(), "", None), None);
+        }
+    }
+
+    #[test]
+    fn a_manual_retry_leaves_one_attempt_or_all_of_them() {
+        let policy = Policy::default();
+        let worn = Meta { failures: 20, ..meta(State::Dead) };
+        assert_eq!(failures_after_retry(&worn, &policy, false), 19);
+        assert_eq!(failures_after_retry(&worn, &policy, true), 0);
+        let fresh = Meta { failures: 3, ..meta(State::Dead) };
+        assert_eq!(failures_after_retry(&fresh, &policy, false), 3);
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        assert_eq!(cut("ünï", 2), "ü");
+        assert_eq!(cut("ünï", 1), "");
+        assert_eq!(cut("abc", 10), "abc");
+    }
+}

@@ -23,8 +23,9 @@ use crate::{
     },
     model::{
         ids::{JobId, LeaseToken, Pattern, QueueName},
-        job::Parts,
+        job::{Meta, Parts},
         op::{Act, Guard, Op, Verdict},
+        state::State,
         time::SECOND,
         worker::{CancelOrder, DirectiveKind, Hello, ServerFrame, Subscription, Welcome, WorkerState},
     },
@@ -208,7 +209,10 @@ impl Inner {
             resumed.table.reports_starts |= held.running_ms.is_some();
             resumed.table.insert(Lease {
                 secret: held.token.secret,
-                known: Known { meta: record.meta, policy: record.body.map(|body| body.policy).unwrap_or_default() },
+                known: Known {
+                    meta: Meta { state: State::Running, ..record.meta },
+                    policy: record.body.map(|body| body.policy).unwrap_or_default(),
+                },
                 worker_id: worker_id.clone(),
                 bytes,
                 frame: 0,
