@@ -218,6 +218,9 @@ pub async fn a_timer_is_raised_when_something_is_earlier(kit: &mut Kit) {
     // What was due before, and was acted on, holds nothing back.
     kit.advance(LEASE_MS);
     assert_eq!(kit.due_jobs().await.len(), 2);
+    assert_eq!(kit.due(1).await.next_in_ms, Some(0), "somebody else may ask for less");
     kit.running("mail").await;
     assert_eq!(timers(&mut wakes), 1, "the answer had said nothing before the first start");
+    kit.put_with("mail", |job| job.start = Start::In(5_000)).await;
+    assert_eq!(timers(&mut wakes), 1, "nor this");
 }

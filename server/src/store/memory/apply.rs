@@ -20,6 +20,7 @@ impl Machine {
     /// Applies changes one after the other. One verdict per op, in order.
     pub fn apply(&mut self, now: Now, ops: Vec<Op>, out: &mut Output) -> Vec<Verdict> {
         out.writes.reserve(ops.len() * 2);
+        self.ids.fetch(&self.slab, ops.iter().map(|op| op.id));
         let mut stopping = Vec::new();
         let verdicts = ops.into_iter().map(|op| self.apply_one(now, op, &mut stopping, out)).collect();
         if !stopping.is_empty() {

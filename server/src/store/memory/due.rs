@@ -14,7 +14,7 @@ use super::{
 use crate::model::{
     op::{Due, DueKind, DueList},
     policy::TOMBSTONE_MS,
-    state::{State, StateSet},
+    state::State,
     time::Now,
 };
 
@@ -128,14 +128,14 @@ impl Machine {
     }
 
     /// The oldest records of these states, as many as there are too many.
-    fn excess(&self, number: u32, states: StateSet) -> impl Iterator<Item = Spot> {
+    fn excess(&self, number: u32, states: &[State]) -> impl Iterator<Item = Spot> {
         let queue = &self.queues[number as usize];
-        let most = states.iter().map(most_kept).next().unwrap_or(0);
+        let most = states.first().map_or(0, |state| most_kept(*state));
         queue.oldest(states).take(queue.kept(states).saturating_sub(most))
     }
 
     /// Those of them that have been kept for as long as every record is.
-    pub(super) fn surplus(&self, now: Now, number: u32, states: StateSet) -> impl Iterator<Item = Spot> {
+    pub(super) fn surplus(&self, now: Now, number: u32, states: &[State]) -> impl Iterator<Item = Spot> {
         self.excess(number, states)
             .take_while(move |spot| self.slab[spot.slot].finish.get() + TOMBSTONE_MS <= now.wall_ms)
     }

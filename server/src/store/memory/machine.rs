@@ -79,6 +79,7 @@ impl Machine {
     /// Records jobs: READY, or SCHEDULED when the start lies ahead. One answer per job, in order.
     pub fn put(&mut self, now: Now, jobs: Vec<NewJob>, out: &mut Output) -> Vec<Put> {
         out.writes.reserve(jobs.len() * 2);
+        self.ids.fetch(&self.slab, jobs.iter().map(|job| job.id));
         let answers = jobs.into_iter().map(|job| self.put_one(now, job, out)).collect();
         self.finish_call(out);
         answers
