@@ -6,8 +6,12 @@ use jobwire_server::store::{
     Durability, SharedStore, Store as _,
     conformance::{Harness, ManualClock},
     embedded::{EmbeddedStore, Options},
+    memory::MemoryStore,
 };
+use proptest::prelude::*;
 use tempfile::TempDir;
+
+mod store_support;
 
 struct Embedded {
     clock: Arc<ManualClock>,
@@ -64,4 +68,36 @@ mod with_cache {
 mod fast_and_without_cache {
     use super::without_cache;
     jobwire_server::store_conformance!(without_cache);
+}
+
+/// The reference.
+struct Memory {
+    clock: Arc<ManualClock>,
+    store: SharedStore,
+}
+
+#[async_trait]
+impl Harness for Memory {
+    fn store(&self) -> SharedStore {
+        self.store.clone()
+    }
+
+    fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    async fn reopen(&mut self) -> Option<i64> {
+        None
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_does_what_the_memory_store_does(calls in store_support::calls()) {
+        let clock = Arc::new(ManualClock::default());
+        let model = Memory { store: Arc::new(MemoryStore::new(clock.clone())), clock };
+        store_support::run(&calls, model, Embedded::new(Options { cache_bytes: 2_000, ..options() }));
+    }
 }

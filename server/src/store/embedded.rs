@@ -44,7 +44,11 @@ mod sides;
 mod space;
 mod sqlite;
 mod sqlite_read;
+#[cfg(test)]
+mod sqlite_tests;
 mod sqlite_verify;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use writer::OnFatal;
@@ -139,7 +143,7 @@ impl EmbeddedStore {
             pipe: pipe.clone(),
             sides: sides.clone(),
             wakes: wakes.clone(),
-            alarm: alarm.clone(),
+            _alarm: alarm.clone(),
         };
         let writer = Writer {
             log,

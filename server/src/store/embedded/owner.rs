@@ -99,7 +99,8 @@ pub(crate) struct Owner {
     pub pipe: Arc<Pipe>,
     pub sides: Arc<SideCache>,
     pub wakes: broadcast::Sender<Wake>,
-    pub alarm: Alarm,
+    /// Goes off when this thread panics.
+    pub _alarm: Alarm,
 }
 
 impl Owner {

@@ -10,10 +10,11 @@ pub(crate) const APPLICATION: i32 = i32::from_be_bytes(*b"JWDB");
 /// Raised with every change of the tables or of what their values mean. A newer one is refused.
 pub(crate) const FORMAT: i32 = 1;
 
-/// `seal` has one row, rewritten by every commit: its number, and how many jobs there are, with the sum of a hash of
-/// their rows. A page that lost some of its rows is found out at the start.
+/// `seal` has one row, rewritten by every commit: its number, how many jobs and named records there are, and the sum of
+/// a hash of all their keys. A page that lost some of its rows is found out at the start.
 pub(crate) const CREATE: &str = "
-    CREATE TABLE seal(id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, jobs INTEGER NOT NULL, sum INTEGER NOT NULL);
+    CREATE TABLE seal(id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, jobs INTEGER NOT NULL, named INTEGER NOT NULL,
+        sum INTEGER NOT NULL);
     CREATE TABLE meta(row INTEGER PRIMARY KEY, value BLOB NOT NULL);
     CREATE TABLE body(row INTEGER PRIMARY KEY, value BLOB NOT NULL);
     CREATE TABLE outcome(row INTEGER PRIMARY KEY, value BLOB NOT NULL);
@@ -22,7 +23,7 @@ pub(crate) const CREATE: &str = "
     CREATE TABLE attempt(row INTEGER, sub INTEGER, value BLOB NOT NULL, PRIMARY KEY(row, sub)) WITHOUT ROWID;
     CREATE TABLE log(row INTEGER, sub INTEGER, value BLOB NOT NULL, PRIMARY KEY(row, sub)) WITHOUT ROWID;
     CREATE TABLE named(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    INSERT INTO seal VALUES(1, 0, 0, 0);
+    INSERT INTO seal VALUES(1, 0, 0, 0, 0);
 ";
 
 /// The statements of one table of job records.
@@ -124,6 +125,13 @@ pub(crate) fn row_hash(row: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+/// The same for a named record: two checksums, of the name from either end.
+pub(crate) fn name_hash(name: &str) -> u64 {
+    let forwards = u64::from(crc32c::crc32c(name.as_bytes()));
+    let backwards: Vec<u8> = name.bytes().rev().collect();
+    row_hash(forwards << 32 | u64::from(crc32c::crc32c(&backwards)))
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use std::{
     sync::Arc,
 };
 
+use hashbrown::HashSet;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, config::DbConfig, params};
 
 use super::{
     changes::{Changes, JobChange},
     mark::{self, Mark},
     record_log::{CommitError, Found, Loaded, RecordLog, Safety, SideSource},
-    schema::{self, has_subs, row_hash, seal_job, seal_named, sql},
+    schema::{self, has_subs, name_hash, row_hash, seal_job, seal_named, sql},
     sqlite_read::Reader,
 };
 use crate::store::{
@@ -37,6 +38,8 @@ pub(crate) struct SqliteLog {
     seal: Seal,
     /// Rows below are, or were, here; the others are new.
     next_row: u64,
+    /// Hashes of the names that are here.
+    names: HashSet<u64>,
     safety: Safety,
     scratch: Vec<u8>,
 }
@@ -46,7 +49,18 @@ pub(crate) struct SqliteLog {
 struct Seal {
     seq: u64,
     jobs: u64,
+    named: u64,
     sum: u64,
+}
+
+impl Seal {
+    fn add(&mut self, hash: u64) {
+        self.sum = self.sum.wrapping_add(hash);
+    }
+
+    fn take(&mut self, hash: u64) {
+        self.sum = self.sum.wrapping_sub(hash);
+    }
 }
 
 impl SqliteLog {
@@ -62,7 +76,17 @@ impl SqliteLog {
             .map_err(|error| StoreError::Refused(format!("{}: {error}", dir.join(mark::FILE).display())))?;
         let reader = Arc::new(Reader::new(path.clone()));
         let safety = Safety::PowerLoss;
-        Ok(Self { path, conn, mark, reader, seal: Seal::default(), next_row: 0, safety, scratch: Vec::new() })
+        Ok(Self {
+            path,
+            conn,
+            mark,
+            reader,
+            seal: Seal::default(),
+            next_row: 0,
+            names: HashSet::new(),
+            safety,
+            scratch: Vec::new(),
+        })
     }
 
     fn set_safety(&mut self, safety: Safety) -> rusqlite::Result<()> {
@@ -86,7 +110,7 @@ impl SqliteLog {
             if table == Table::Meta {
                 for change in run.iter().filter(|change| change.row >= self.next_row) {
                     seal.jobs += 1;
-                    seal.sum = seal.sum.wrapping_add(row_hash(change.row));
+                    seal.add(row_hash(change.row));
                     next_row = next_row.max(change.row + 1);
                 }
             }
@@ -94,26 +118,36 @@ impl SqliteLog {
         for (row, _) in changes.forget.iter().filter(|(row, _)| *row < self.next_row) {
             if self.conn.prepare_cached(sql(Table::Meta).forget)?.execute(params![*row as i64])? == 1 {
                 seal.jobs -= 1;
-                seal.sum = seal.sum.wrapping_sub(row_hash(*row));
+                seal.take(row_hash(*row));
             }
         }
         self.forget_sides(changes)?;
         for (name, value) in &changes.named {
+            let hash = name_hash(name);
+            let known = self.names.contains(&hash);
             match value {
                 Some(value) => {
                     seal_named(&mut self.scratch, name, value);
-                    self.conn
-                        .prepare_cached("INSERT OR REPLACE INTO named VALUES(?1, ?2)")?
-                        .execute(params![name, self.scratch])?
+                    let mut set = self.conn.prepare_cached("INSERT OR REPLACE INTO named VALUES(?1, ?2)")?;
+                    set.execute(params![name, self.scratch])?;
+                    if !known {
+                        seal.named += 1;
+                        seal.add(hash);
+                    }
                 }
-                None => self.conn.prepare_cached("DELETE FROM named WHERE name = ?1")?.execute(params![name])?,
-            };
+                None => {
+                    self.conn.prepare_cached("DELETE FROM named WHERE name = ?1")?.execute(params![name])?;
+                    if known {
+                        seal.named -= 1;
+                        seal.take(hash);
+                    }
+                }
+            }
         }
-        self.conn.prepare_cached("UPDATE seal SET seq = ?1, jobs = ?2, sum = ?3 WHERE id = 1")?.execute(params![
-            seal.seq as i64,
-            seal.jobs as i64,
-            seal.sum as i64
-        ])?;
+        let Seal { seq, jobs, named, sum } = seal;
+        self.conn
+            .prepare_cached("UPDATE seal SET seq = ?1, jobs = ?2, named = ?3, sum = ?4 WHERE id = 1")?
+            .execute([seq, jobs, named, sum].map(|number| number as i64))?;
         Ok((seal, next_row))
     }
 
@@ -146,6 +180,14 @@ impl SqliteLog {
         let (seal, next_row) = self.write(changes)?;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         (self.seal, self.next_row) = (seal, next_row);
+        for (name, value) in &changes.named {
+            let hash = name_hash(name);
+            if value.is_some() {
+                self.names.insert(hash)
+            } else {
+                self.names.remove(&hash)
+            };
+        }
         Ok(())
     }
 
@@ -158,6 +200,13 @@ impl SqliteLog {
         }
         let text = format!("{}: {error}", self.path.display());
         if is_no_space(&error) { CommitError::NoSpace(text) } else { CommitError::Fatal(text) }
+    }
+
+    /// Makes the disk look full at this many pages.
+    #[cfg(test)]
+    pub fn limit_pages(&self, pages: Option<i64>) {
+        let most = pages.unwrap_or(i64::from(u32::MAX - 1));
+        self.conn.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).expect("a pragma");
     }
 
     /// Pages in the write-ahead log that the database does not have yet.
@@ -175,12 +224,9 @@ impl RecordLog for SqliteLog {
         };
         let seal = self
             .conn
-            .query_row("SELECT seq, jobs, sum FROM seal WHERE id = 1", [], |row| {
-                Ok(Seal {
-                    seq: row.get::<_, i64>(0)? as u64,
-                    jobs: row.get::<_, i64>(1)? as u64,
-                    sum: row.get::<_, i64>(2)? as u64,
-                })
+            .query_row("SELECT seq, jobs, named, sum FROM seal WHERE id = 1", [], |row| {
+                let number = |column| row.get::<_, i64>(column).map(|number| number as u64);
+                Ok(Seal { seq: number(0)?, jobs: number(1)?, named: number(2)?, sum: number(3)? })
             })
             .map_err(|error| unreadable(&self.path, "table seal", error))?;
         let acknowledged = self.mark.read();
@@ -195,6 +241,7 @@ impl RecordLog for SqliteLog {
         }
         let mut found = Seal { seq: seal.seq, ..Seal::default() };
         let mut next_row = 0;
+        let mut names = HashSet::new();
         self.each("meta", "SELECT row, value FROM meta", |row| {
             let number = row.get::<_, i64>(0)? as u64;
             let stored = row.get_ref(1)?.as_blob()?;
@@ -204,34 +251,40 @@ impl RecordLog for SqliteLog {
                 sink(Found::Record(Key::Job { table: Table::Meta, row: number, sub: 0 }, value))
                     .map_err(|what| place("meta", &number, &what))?;
                 found.jobs += 1;
-                found.sum = found.sum.wrapping_add(row_hash(number));
+                found.add(row_hash(number));
                 next_row = next_row.max(number + 1);
                 Ok(())
             })())
         })?;
-        if found != seal {
-            return Err(StoreError::Damaged(format!(
-                "{}, table meta: {} jobs were found where {} were written",
-                self.path.display(),
-                found.jobs,
-                seal.jobs
-            )));
-        }
         self.each("named", "SELECT name, value FROM named", |row| {
             let name = row.get_ref(0)?.as_str()?;
             let stored = row.get_ref(1)?.as_blob()?;
             Ok((|| {
                 let value = schema::open_named(stored, name)
                     .ok_or_else(|| place("named", &name, &"the checksum does not match"))?;
-                sink(Found::Record(Key::Named(name.to_owned()), value)).map_err(|what| place("named", &name, &what))
+                sink(Found::Record(Key::Named(name.to_owned()), value)).map_err(|what| place("named", &name, &what))?;
+                found.named += 1;
+                found.add(name_hash(name));
+                names.insert(name_hash(name));
+                Ok(())
             })())
         })?;
+        if found != seal {
+            return Err(StoreError::Damaged(format!(
+                "{}: {} jobs in table meta and {} records in table named were found where {} and {} were written",
+                self.path.display(),
+                found.jobs,
+                found.named,
+                seal.jobs,
+                seal.named
+            )));
+        }
         self.each("log", "SELECT row, min(sub), max(sub) FROM log GROUP BY row", |row| {
             let [number, first, last] = [0, 1, 2].map(|column| row.get::<_, i64>(column));
             let (number, first, last) = (number? as u64, first? as u64, last? as u64);
             Ok(sink(Found::Log { row: number, first, last }).map_err(|what| place("log", &number, &what)))
         })?;
-        (self.seal, self.next_row) = (seal, next_row);
+        (self.seal, self.next_row, self.names) = (seal, next_row, names);
         Ok(Loaded { seq: seal.seq, jobs: seal.jobs })
     }
 
