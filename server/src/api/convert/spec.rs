@@ -224,16 +224,16 @@ pub fn retry_spec(ctx: Ctx<'_>, retry: v1::RetryPolicy) -> Parsed<RetrySpec> {
 pub struct ProtoTasks;
 
 impl TaskCodec for ProtoTasks {
-    fn encode(&self, task: &Task) -> Bytes {
+    fn encode(&self, task: Task) -> Bytes {
         v1::Task {
             id: task.id.to_string(),
             r#type: task.kind.to_string(),
-            payload: task.payload.clone().map(raw),
-            headers: task.headers.iter().cloned().collect(),
+            payload: task.payload.map(raw),
+            headers: task.headers.into_iter().collect(),
             queue: task.queue.to_string(),
             priority: task.priority.into(),
             create_time: Some(to_time(task.create_ms)),
-            tags: task.tags.clone(),
+            tags: task.tags,
             parent_id: task.parent.map(|id| id.to_string()).unwrap_or_default(),
             ..Default::default()
         }

@@ -175,6 +175,6 @@ fn a_stored_task_reads_back() {
         tags: vec!["t".into()],
         parent: Some(JobId::from_bytes([8; 16])),
     };
-    assert_eq!(ProtoTasks.decode(&ProtoTasks.encode(&task)), Some(task));
+    assert_eq!(ProtoTasks.decode(&ProtoTasks.encode(task.clone())), Some(task));
     assert_eq!(ProtoTasks.decode(&Bytes::from_static(b"\xff")), None);
 }
