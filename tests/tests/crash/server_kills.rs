@@ -40,6 +40,7 @@ fn round(random: &mut Random) -> String {
     let mut workers = Sdk::ALL.map(|sdk| site.worker(sdk, sdk.name(), &env));
     let mut producers = Sdk::ALL.map(|sdk| Producer::start(sdk, &site.server.url(), site.dir.path()));
     for _ in 0..KILLS {
+        // The moment of the kill: no condition decides it.
         thread::sleep(Duration::from_millis(LIFE.0 + random.below(LIFE.1 - LIFE.0)));
         site.kill_server();
     }
