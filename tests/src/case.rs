@@ -89,6 +89,10 @@ pub enum Step {
     Join(Join),
     /// Breaks the connection.
     Cut(On),
+    /// Reads no more of what comes, until [`Step::Resume`].
+    Pause(On),
+    /// Reads on.
+    Resume(On),
     /// Ends our half of the stream.
     HalfClose(On),
     /// Waits for the end of the other half; as server: for the worker's half-close.
@@ -247,7 +251,7 @@ pub struct Ended {
     /// The stream.
     #[serde(default = "stream_a")]
     pub on: String,
-    /// Name of the gRPC code, such as `ABORTED`; `OK` for a good end.
+    /// Name of the gRPC code, such as `ABORTED`; `OK` for a good end, `ANY` for whatever a broken connection gives.
     pub code: String,
     /// Reason in its ErrorInfo.
     pub reason: Option<String>,

@@ -24,8 +24,8 @@ impl Direction {
     /// Fields of which the greatest value counts.
     fn counters(self) -> &'static [&'static str] {
         match self {
-            Self::FromServer => &["ackedSeq", "heartbeatSeq"],
-            Self::FromWorker => &["receivedSeq"],
+            Self::FromServer => &["seq", "ackedSeq", "heartbeatSeq"],
+            Self::FromWorker => &["seq", "receivedSeq"],
         }
     }
 

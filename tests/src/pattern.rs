@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 pub type Vars = BTreeMap<String, Value>;
 
 /// Fills variables in: `"${name}"` alone takes the variable's value and type, inside a longer string its text. In an
-/// array `{"$repeat": 3, "item": …}` becomes three items, in which `${i}` counts from 0.
+/// array `{"$repeat": 3, "item": …}` becomes three items, in which `${i}` counts from 0. `{"$text": 9}` becomes a text of
+/// nine characters.
 pub fn fill(template: &Value, vars: &Vars) -> Result<Value, String> {
     match template {
         Value::String(text) => match lone(text) {
@@ -29,6 +30,9 @@ pub fn fill(template: &Value, vars: &Vars) -> Result<Value, String> {
                 }
             }
             Ok(Value::Array(filled))
+        }
+        Value::Object(object) if object.contains_key("$text") => {
+            Ok("x".repeat(object["$text"].as_u64().unwrap_or_default() as usize).into())
         }
         Value::Object(object) => {
             let filled = object.iter().map(|(key, value)| Ok((interpolate(key, vars)?, fill(value, vars)?)));
@@ -88,7 +92,10 @@ fn fits(expected: &Value, actual: &Value, vars: &mut Vars) -> bool {
             object.iter().all(|(key, wanted)| test(key, wanted, actual, vars))
         }
         Value::Object(object) => {
-            actual.is_object() && object.iter().all(|(key, wanted)| fits(wanted, &actual[key.as_str()], vars))
+            actual.is_object()
+                && object.iter().all(|(key, wanted)| {
+                    interpolate(key, vars).is_ok_and(|key| fits(wanted, &actual[key.as_str()], vars))
+                })
         }
         Value::Array(items) => match actual {
             Value::Array(found) => assign(items, found, vars).is_some(),
@@ -229,6 +236,7 @@ mod tests {
         assert!(bound(json!([1, 1]), json!([1, 2])).is_none());
         assert!(bound(json!([{"$repeat": 2, "item": 1}]), json!([1])).is_none());
         assert!(bound(json!("x${known}"), json!("xk")).is_some());
+        assert!(bound(json!({"${known}": 1}), json!({"k": 1})).is_some());
         assert!(bound(json!("${known}"), json!("other")).is_none());
     }
 

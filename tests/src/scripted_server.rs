@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming, body::Body, server::Grpc};
@@ -18,19 +21,13 @@ use crate::{
     dynamic::Raw,
     inbox::Direction,
     proxy::Proxy,
-    stream::{Arrived, Stream, Transcript, forward},
+    stream::{Ends, Stream, Transcript, forward},
 };
-
-struct Opened {
-    out: mpsc::UnboundedSender<Result<Bytes, Status>>,
-    arrivals: mpsc::UnboundedReceiver<Arrived>,
-    reader: tokio::task::JoinHandle<()>,
-}
 
 /// The server. Ends when it is dropped.
 #[derive(Debug)]
 pub struct ScriptedServer {
-    streams: mpsc::UnboundedReceiver<Opened>,
+    streams: mpsc::UnboundedReceiver<Ends>,
     proxy: Proxy,
     _task: AbortOnDropHandle<()>,
 }
@@ -60,9 +57,8 @@ impl ScriptedServer {
 
     /// The next stream that a worker opens.
     pub async fn accept(&mut self, name: &str, transcript: Transcript, within: Duration) -> Option<Stream> {
-        let opened = tokio::time::timeout(within, self.streams.recv()).await.ok()??;
-        let Opened { out, arrivals, reader } = opened;
-        Some(Stream::new(name, Direction::FromWorker, out, arrivals, transcript, reader))
+        let ends = tokio::time::timeout(within, self.streams.recv()).await.ok()??;
+        Some(Stream::new(name, Direction::FromWorker, ends, transcript))
     }
 
     /// Streams that were opened and nobody accepted.
@@ -74,7 +70,7 @@ impl ScriptedServer {
 /// The gRPC side.
 #[derive(Clone)]
 struct Endpoint {
-    opened: mpsc::UnboundedSender<Opened>,
+    opened: mpsc::UnboundedSender<Ends>,
 }
 
 impl tonic::server::NamedService for Endpoint {
@@ -113,9 +109,10 @@ impl Service<Request<Streaming<Bytes>>> for Endpoint {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let (out, frames) = mpsc::unbounded_channel();
         let (arrive, arrivals) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(forward(request.into_inner(), arrive));
+        let (reading, may_read) = watch::channel(true);
+        let reader = tokio::spawn(forward(request.into_inner(), arrive, may_read));
         // If the case is over nobody wants it.
-        let _ = self.opened.send(Opened { out, arrivals, reader });
+        let _ = self.opened.send(Ends { out, arrivals, reading, reader, proxy: None });
         Box::pin(async move { Ok(Response::new(UnboundedReceiverStream::new(frames))) })
     }
 }

@@ -1,20 +1,23 @@
 //! One end of a StreamJobs call that follows a script, and the rules that the other end must keep whatever the script.
 use std::{
     collections::{HashMap, HashSet},
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::{StreamExt as _, wrappers::UnboundedReceiverStream};
-use tonic::{Code, Status, client::Grpc, transport::Channel};
+use tonic::{Code, Status, client::Grpc};
 
 use crate::{
+    clients::channel,
     dynamic::{Raw, decode, encode, message},
     inbox::{Direction, Inbox},
     pattern::Vars,
+    proxy::Proxy,
 };
 
 /// What happened in a case, for the report of a failure. Clones share it.
@@ -52,6 +55,16 @@ pub enum Arrived {
     Failed(Status),
 }
 
+/// What a stream is made of.
+pub(crate) struct Ends {
+    pub out: mpsc::UnboundedSender<Result<Bytes, Status>>,
+    pub arrivals: mpsc::UnboundedReceiver<Arrived>,
+    pub reading: watch::Sender<bool>,
+    pub reader: tokio::task::JoinHandle<()>,
+    /// The stream's own connection.
+    pub proxy: Option<Proxy>,
+}
+
 /// Our end of the stream.
 pub struct Stream {
     name: String,
@@ -68,18 +81,26 @@ pub struct Stream {
     pub inbox: Inbox,
     /// How it ended, once it has.
     pub end: Option<Status>,
+    /// The first frame read.
+    pub first: Value,
     /// As server: heartbeats are answered at once.
     pub answer_heartbeats: bool,
     rules: Rules,
+    reading: watch::Sender<bool>,
+    proxy: Option<Proxy>,
     /// Keeps the task alive that reads; ends with the stream.
     _reader: tokio_util::task::AbortOnDropHandle<()>,
 }
 
 impl Stream {
-    /// Opens a worker's stream to a server. `first` is sent without waiting for the response headers.
-    pub async fn open(channel: Channel, name: &str, transcript: Transcript) -> Self {
+    /// Opens a worker's stream to the server at `address`, on a connection of its own that can be cut. Frames are sent
+    /// without waiting for the response headers.
+    pub async fn open(address: SocketAddr, name: &str, transcript: Transcript) -> Self {
+        let proxy = Proxy::to(address).await;
+        let channel = channel(proxy.address);
         let (out, requests) = mpsc::unbounded_channel::<Result<Bytes, Status>>();
         let (arrive, arrivals) = mpsc::unbounded_channel();
+        let (reading, may_read) = watch::channel(true);
         let reader = tokio::spawn(async move {
             let requests = UnboundedReceiverStream::new(requests).filter_map(Result::ok);
             let mut grpc = Grpc::new(channel).max_decoding_message_size(4 << 20);
@@ -89,21 +110,15 @@ impl Stream {
                 Err(error) => Err(Status::unavailable(error.to_string())),
             };
             match opened {
-                Ok(response) => forward(response.into_inner(), arrive).await,
+                Ok(response) => forward(response.into_inner(), arrive, may_read).await,
                 Err(status) => _ = arrive.send(Arrived::Failed(status)),
             }
         });
-        Self::new(name, Direction::FromServer, out, arrivals, transcript, reader)
+        Self::new(name, Direction::FromServer, Ends { out, arrivals, reading, reader, proxy: Some(proxy) }, transcript)
     }
 
-    pub(crate) fn new(
-        name: &str,
-        direction: Direction,
-        out: mpsc::UnboundedSender<Result<Bytes, Status>>,
-        arrivals: mpsc::UnboundedReceiver<Arrived>,
-        transcript: Transcript,
-        reader: tokio::task::JoinHandle<()>,
-    ) -> Self {
+    pub(crate) fn new(name: &str, direction: Direction, ends: Ends, transcript: Transcript) -> Self {
+        let Ends { out, arrivals, reading, reader, proxy } = ends;
         Self {
             name: name.to_owned(),
             direction,
@@ -114,8 +129,11 @@ impl Stream {
             read: 0,
             inbox: Inbox::new(direction),
             end: None,
+            first: Value::Null,
             answer_heartbeats: false,
             rules: Rules::default(),
+            reading,
+            proxy,
             _reader: tokio_util::task::AbortOnDropHandle::new(reader),
         }
     }
@@ -142,6 +160,19 @@ impl Stream {
         // If the other end has gone an expectation will say so.
         let _ = out.send(Ok(bytes));
         Ok(())
+    }
+
+    /// Stops, or goes on, reading what the other end sends; unread frames fill its window.
+    pub fn reading(&mut self, on: bool) {
+        self.transcript.note(format!("{} reading: {on}", self.name));
+        self.reading.send_replace(on);
+    }
+
+    /// Breaks the connection, if the stream has one of its own.
+    pub fn cut(self) {
+        self.transcript.note(format!("{} ✂ cut", self.name));
+        // Before the rest is dropped, which would end the stream in good order.
+        drop(self.proxy);
     }
 
     /// Ends our half.
@@ -247,6 +278,9 @@ impl Stream {
         };
         verdict.map_err(|broken| format!("{}: {broken} (frame {seq})", self.name))?;
         self.inbox.push(&frame);
+        if seq == 1 {
+            self.first = frame.clone();
+        }
         if self.answer_heartbeats && !frame["heartbeat"].is_null() && self.out.is_some() {
             self.send(&json!({"heartbeatAck": {"heartbeatSeq": seq}}))?;
         }
@@ -255,8 +289,12 @@ impl Stream {
 }
 
 /// Hands what a call brings to a stream, up to its end.
-pub(crate) async fn forward(mut inbound: tonic::Streaming<Bytes>, arrive: mpsc::UnboundedSender<Arrived>) {
-    loop {
+pub(crate) async fn forward(
+    mut inbound: tonic::Streaming<Bytes>,
+    arrive: mpsc::UnboundedSender<Arrived>,
+    mut may_read: watch::Receiver<bool>,
+) {
+    while may_read.wait_for(|on| *on).await.is_ok() {
         let (arrived, last) = match inbound.message().await {
             Ok(Some(bytes)) => (Arrived::Frame(bytes), false),
             Ok(None) => (Arrived::End, true),

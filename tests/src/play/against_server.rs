@@ -72,7 +72,7 @@ impl Target for RealServer {
 
 impl RealServer {
     async fn connect(&mut self, play: &mut Play, connect: &Connect) -> Result<(), String> {
-        let mut stream = Stream::open(clients::channel(self.address), &connect.on, play.transcript.clone()).await;
+        let mut stream = Stream::open(self.address, &connect.on, play.transcript.clone()).await;
         if let Some(frame) = &connect.frame {
             stream.send(&play.fill(frame)?)?;
             play.streams.insert(connect.on.clone(), stream);
@@ -101,11 +101,15 @@ impl RealServer {
             return Ok(());
         }
         let deadline = Instant::now() + ms(call.within_ms);
+        let mut before = "did not answer in time".to_owned();
         loop {
             let done = tokio::time::timeout_at(deadline, unary(self.channel.clone(), &call.method, &request)).await;
-            let answer = done.map_err(|_| format!("{} did not answer in time", call.method))??;
+            let answer = done.map_err(|_| format!("{}: {before}", call.method))??;
             match judge(play, &answer, call.response.as_ref(), call.error.as_ref()) {
-                Err(_) if call.until && Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+                Err(error) if call.until && Instant::now() < deadline => {
+                    before = error;
+                    tokio::time::sleep(PAUSE).await;
+                }
                 verdict => {
                     play.transcript.note(format!("  → {}", show(&answer)));
                     return verdict.map_err(|error| format!("{}: {error}", call.method));

@@ -71,11 +71,11 @@ impl Worker {
         let mut stream = stream.ok_or("the worker opened no stream")?;
         stream.answer_heartbeats = true;
         let hello = accept.hello.clone().unwrap_or_else(|| json!({}));
-        let expected = json!({"hello": merge(&json!({"capacity": {"slots": "${slots}"}}), &hello)});
+        let expected = json!({"hello": hello});
         play.place_numbers();
-        play.vars.remove("slots");
         stream.expect(&expected, &mut play.vars, ms(10_000)).await?;
         if accept.welcome != Some(Value::Bool(false)) {
+            play.vars.insert("slots".to_owned(), stream.first["hello"]["capacity"]["slots"].clone());
             let over = accept.welcome.clone().unwrap_or_else(|| json!({}));
             let welcome = fill(&merge(&standard_welcome(), &over), &play.vars)?;
             stream.send(&json!({"welcome": welcome}))?;
