@@ -71,4 +71,8 @@ demo: setup ## A real workload in three languages; DEMO_DIR=… for other files
 run: ## A server from this checkout
 	cargo run -q --release -p jobwire-server -- dev
 
-.PHONY: demo run help setup gen gen-check check build test
+bench: ## Figures of a release server on this machine; BENCH="--quick", "--runs 3", "--help"
+	cargo build -q --release -p jobwire-server -p jobwire-tests --bin jobwire --bin bench
+	$(RELEASE)/bench $(BENCH)
+
+.PHONY: bench demo run help setup gen gen-check check build test

@@ -9,6 +9,10 @@ use jobwire_server::{
     serve::{self, dev::Dev},
 };
 
+/// A job is a dozen small allocations made on one thread and freed on another, where the system's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const AFTER_HELP: &str = "\
 Start here:
   jobwire dev                            a server on this machine
