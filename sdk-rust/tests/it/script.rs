@@ -127,6 +127,12 @@ impl WorkerConn {
         .await
     }
 
+    /// Reads frames until the worker ends its side of the stream, cleanly.
+    pub async fn half_closed(&mut self) {
+        let end = async { while self.requests.message().await.expect("a clean end").is_some() {} };
+        soon("half-close", end).await;
+    }
+
     /// Reads frames until a handler has started.
     pub async fn started(&mut self, token: &str) {
         self.until(token, |frame| frame.started.iter().any(|started| started == token).then_some(())).await;
