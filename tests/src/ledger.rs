@@ -16,7 +16,9 @@ pub type Millis = u64;
 
 /// A claim may be lost with the server when it is not older than this, ms: claims are journaled, but not waited for.
 pub const CLAIM_COMMIT: Millis = 50;
-/// What the server sent before it was killed starts at most so much later, when a slot is free, ms.
+/// What the server sent before it was killed is read so much later, and starts at once if a slot is free, ms.
+pub const READ: Millis = 300;
+/// It starts so much later when it waits for a slot, ms.
 pub const UNREAD: Millis = 2_000;
 /// Time a worker has, once woken, to learn that its leases are gone, ms.
 pub const WAKING: Millis = 4_000;
@@ -196,7 +198,7 @@ impl History {
         }
         for (job, runs) in &mut runs {
             runs.sort_by_key(|run| (run.start, run.delivery));
-            if !records.contains_key(job) && !runs.iter().all(|run| self.claim_lost(run, Millis::MAX).is_some()) {
+            if !records.contains_key(job) && !runs.iter().all(|run| self.claim_lost(run, Millis::MAX, UNREAD).is_some()) {
                 verdict.lost.push(format!("{job} ran, and is not there"));
             }
             for (place, earlier) in runs.iter().enumerate() {
@@ -264,9 +266,9 @@ impl History {
         if job.succeeded && job.attempt != job.failures + 1 {
             wrong(format!("is at attempt {} after {} failures", job.attempt, job.failures));
         }
-        let most = runs.iter().map(|run| run.delivery).max().unwrap_or(0);
-        if most > job.delivery {
-            wrong(format!("ran in delivery {most} of {}", job.delivery));
+        let unissued = |run: &&&Run| run.delivery > job.delivery && self.claim_lost(run, Millis::MAX, UNREAD).is_none();
+        if let Some(run) = runs.iter().find(unissued) {
+            wrong(format!("ran in delivery {} of {}", run.delivery, job.delivery));
         }
         if let Some(run) = runs.iter().find(|run| job.finish.is_some_and(|finish| run.start > finish + GRAIN)) {
             wrong(format!("started at {} though it had ended at {:?}", run.start, job.finish));
@@ -279,11 +281,12 @@ impl History {
 
     /// Two runs of one job; `next`: nothing ran in between.
     fn check_pair(&self, earlier: &Run, later: &Run, next: bool, verdict: &mut Verdict) {
-        let claim_lost = (earlier.delivery == later.delivery).then(|| self.claim_lost(earlier, later.start)).flatten();
-        if let (true, Some(before_kill)) = (next, claim_lost) {
-            verdict.excused.push(before_kill);
-        }
-        if claim_lost.is_some() {
+        // That the number was given out again proves that the earlier claim was not on record.
+        let late = if later.delivery <= earlier.delivery { UNREAD } else { READ };
+        if let Some(before_kill) = self.claim_lost(earlier, later.start, late) {
+            if next {
+                verdict.excused.push(before_kill);
+            }
             return;
         }
         let pair = || {
@@ -293,7 +296,7 @@ impl History {
                 later.job, earlier.delivery, earlier.pid, earlier.start, later.delivery, later.pid, later.start
             )
         };
-        if earlier.delivery == later.delivery {
+        if earlier.delivery >= later.delivery {
             verdict.double.push(pair());
         }
         let end = self.end(earlier).min(self.end(later));
@@ -313,9 +316,10 @@ impl History {
         }
     }
 
-    /// Whether the claim of `run` may have died with the server: ms from its start to the kill, which was `before`.
-    fn claim_lost(&self, run: &Run, before: Millis) -> Option<i64> {
-        let near = |kill: &&Millis| (kill.saturating_sub(CLAIM_COMMIT)..=**kill + UNREAD).contains(&run.start);
+    /// Whether the claim of `run` may have died with the server: ms from its start to the kill, which was `before`. The
+    /// start may be as much `late` as that: the worker reads what was sent, though nobody is there any more.
+    fn claim_lost(&self, run: &Run, before: Millis, late: Millis) -> Option<i64> {
+        let near = |kill: &&Millis| (kill.saturating_sub(CLAIM_COMMIT)..=**kill + late).contains(&run.start);
         let kills = self.server_kills.iter().filter(|kill| **kill <= before).filter(near);
         kills.map(|&kill| kill as i64 - run.start as i64).min_by_key(|distance| distance.abs())
     }

@@ -77,7 +77,11 @@ fn scene(sdk: Sdk) -> String {
             let job = record(&jobs, id);
             let had_started = started.iter().any(|run| run.job == *id);
             let delivery = record(&before, id).delivery + 1;
-            assert_eq!((job.state(), job.attempt, job.delivery), (JobState::Succeeded, 1, delivery), "{sdk:?}: {job:?}");
+            assert_eq!(
+                (job.state(), job.attempt, job.delivery),
+                (JobState::Succeeded, 1, delivery),
+                "{sdk:?}: {job:?}"
+            );
             assert_eq!(job.crashes, i32::from(had_started), "{sdk:?}: charged only if it had started: {job:?}");
             assert_eq!(lease(job, delivery), AttemptResult::Succeeded, "{job:?}");
             let again = elsewhere(id, &neighbour, &heir);
