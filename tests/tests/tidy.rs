@@ -176,8 +176,9 @@ fn normal(path: &str) -> String {
 
 #[test]
 fn guarantees_name_tests_that_exist() {
-    let tests: Vec<Source> =
-        sources("", &["rs", "py", "ts"]).into_iter().filter(|file| !file.path.contains("tests/tidy")).collect();
+    let mut tests = sources("", &["rs", "py"]);
+    tests.retain(|file| !file.path.contains("tests/tidy"));
+    tests.extend(sources("tests/conformance", &["json"]));
     none(test_name_complaints(&page("docs/guarantees.md"), &tests));
 }
 
@@ -185,16 +186,17 @@ fn test_name_complaints(page: &str, tests: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut named = 0;
     for (number, line) in pages::prose(page) {
-        let is_test = |span: &&str| {
-            span.matches('_').count() >= 2
-                && span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        };
-        for span in pages::code_spans(line).into_iter().filter(is_test) {
+        let plain = |span: &str| span.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        for span in pages::code_spans(line) {
+            let there: Box<dyn Fn(&Source) -> bool> = match span.strip_suffix(".json") {
+                Some(case) if plain(case) => Box::new(|file| file.path.ends_with(&format!("/{span}"))),
+                None if plain(span) && span.matches('_').count() >= 2 => {
+                    Box::new(|file| ["fn", "def"].iter().any(|word| file.text.contains(&format!("{word} {span}("))))
+                }
+                _ => continue,
+            };
             named += 1;
-            if !tests
-                .iter()
-                .any(|file| file.text.contains(&format!("fn {span}")) || file.text.contains(&format!("def {span}")))
-            {
+            if !tests.iter().any(there) {
                 complaints.push(format!("line {number}: there is no test {span}"));
             }
         }
@@ -316,9 +318,12 @@ mod tests {
 
     #[test]
     fn a_test_that_is_gone_is_found() {
-        let tests = [source("a.rs", "fn it_all_works() {}"), source("b.py", "def test_one_thing(): pass")];
-        let page = "# G\n`it_all_works` `test_one_thing` `lease_ttl` `it_is_not_there`\n";
-        assert_eq!(test_name_complaints(page, &tests), ["line 2: there is no test it_is_not_there"]);
+        let rust = source("a.rs", "fn it_all_works() {}\nfn it_is_not_there_either() {}");
+        let tests = [rust, source("b.py", "def test_one_thing(): pass"), source("c/w1_window.json", "{}")];
+        let page =
+            "# G\n`it_all_works` `test_one_thing` `lease_ttl` `w1_window.json`\n`it_is_not_there` `w2_fence.json`\n";
+        let gone = ["it_is_not_there", "w2_fence.json"].map(|name| format!("line 3: there is no test {name}"));
+        assert_eq!(test_name_complaints(page, &tests), gone);
         assert_eq!(test_name_complaints("# G\n", &tests), ["no test is named"]);
     }
 
