@@ -1,25 +1,56 @@
 //! `Engine`: the only type that api, web and serve see. Policy lives in the pure files below it (`transition`, `admit`,
-//! `retry`, `order`), effects in the tasks (`dispatch`, `session`, `leases`, `timers`).
-use std::sync::Arc;
+//! `retry`, `order`), effects in the tasks (`dispatch`, `session`, `timers`) and in the calls (`jobs`, `bulk`, `unary`).
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
         filter::Filter,
-        ids::{JobId, LeaseToken, Pattern, QueueName},
-        job::{JobSpec, LogLine, Parts, Payload, Progress, Record, Start},
-        limits::Limits,
+        ids::{JobId, Pattern, QueueName, Shard},
+        job::{LogLine, Payload, Progress, Record, Start, Task, TaskCodec},
+        limits::{Limits, STORE_BATCH},
+        op::{Op, Place, Verdict},
         policy::RetrySpec,
         queue::QueueFacts,
         state::State,
-        worker::{
-            CancelOrder, Directive, Hello, JobLease, LogReport, ProgressReport, Rejection, Report, Subscription,
-            Welcome, WorkerFrame, WorkerView,
-        },
+        time::Clock,
+        worker::{Directive, GoAway, GoAwayReason, Hello, ServerFrame, Subscription, WorkerView},
     },
-    store::{StoreError, StoreInfo},
+    store::SharedStore,
 };
+
+pub mod admit;
+mod bulk;
+pub mod clock;
+mod dispatch;
+mod hub;
+pub mod invariants;
+mod jobs;
+mod leases;
+pub mod meters;
+pub mod order;
+mod queues;
+pub mod retry;
+mod session;
+mod sessions;
+mod settle;
+mod timers;
+pub mod transition;
+mod unary;
+
+pub use session::SessionHandle;
+
+pub use crate::store::{Durability, StoreError, StoreInfo};
 
 /// What became of one enqueue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +95,7 @@ pub enum JobError {
 pub struct Cursor {
     pub queue: QueueName,
     pub state: State,
-    pub after: Option<crate::model::op::Place>,
+    pub after: Option<Place>,
     /// When the first call was made: what changes meanwhile is not caught twice.
     pub since_ms: i64,
 }
@@ -172,6 +203,15 @@ pub struct Percentiles {
     pub max: f64,
 }
 
+/// One number that only rises.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    pub name: &'static str,
+    /// Values, in the order of the metrics table.
+    pub labels: Vec<String>,
+    pub value: u64,
+}
+
 /// Unary LeaseJobs.
 #[derive(Clone, Debug)]
 pub struct LeaseRequest {
@@ -183,139 +223,200 @@ pub struct LeaseRequest {
     pub worker_id: String,
 }
 
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    pub limits: Limits,
+    /// Life of a lease after it was last named. Default 30 s, 10 s to 5 min; a worker may wish its own.
+    pub lease_ttl_ms: i64,
+    /// Life of a lease that was never named. Default 10 s.
+    pub delivery_ttl_ms: i64,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { limits: Limits::default(), lease_ttl_ms: 30_000, delivery_ttl_ms: 10_000 }
+    }
+}
+
 /// Everything the server can do. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine {}
+pub struct Engine(Arc<Inner>);
 
-#[allow(unused_variables)]
+pub(crate) struct Inner {
+    config: EngineConfig,
+    store: SharedStore,
+    clock: Arc<dyn Clock>,
+    codec: Arc<dyn TaskCodec>,
+    dispatch: mpsc::Sender<dispatch::Event>,
+    sessions: sessions::Sessions,
+    hub: Arc<hub::Hub>,
+    meters: meters::Meters,
+    server_id: String,
+    start_ms: i64,
+    keys: AtomicU64,
+    draining: AtomicBool,
+    /// Cancelled when everything has to end.
+    stopped: CancellationToken,
+    session_tasks: TaskTracker,
+}
+
+/// Events waiting for the dispatcher.
+const DISPATCH_INBOX: usize = 4_096;
+
 impl Engine {
-    pub fn limits(&self) -> &Limits {
-        unimplemented!()
+    /// Starts the tasks around a store. Needs a tokio runtime.
+    pub fn start(config: EngineConfig, store: SharedStore, clock: Arc<dyn Clock>, codec: Arc<dyn TaskCodec>) -> Self {
+        let (dispatch, inbox) = mpsc::channel(DISPATCH_INBOX);
+        let inner = Arc::new(Inner {
+            config,
+            start_ms: clock.now().mono_ms,
+            meters: meters::Meters::new(clock.clone()),
+            store,
+            clock,
+            codec,
+            dispatch,
+            sessions: sessions::Sessions::default(),
+            hub: Arc::default(),
+            server_id: clock::uuid().to_string(),
+            keys: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            stopped: CancellationToken::new(),
+            session_tasks: TaskTracker::new(),
+        });
+        tokio::spawn(dispatch::run(inner.clone(), inbox, inner.store.watch()));
+        tokio::spawn(timers::run(inner.clone(), inner.store.watch()));
+        Self(inner)
     }
+
+    /// Stops in an orderly way, within `patience`: no more claims, workers sent away, outcomes that were read made durable
+    /// and acknowledged. Leases outlive it. The store stays open: whoever opened it closes it.
+    pub async fn shutdown(&self, patience: Duration) {
+        self.0.draining.store(true, Relaxed);
+        self.0.dispatch_event(dispatch::Event::Stop).await;
+        for live in self.0.sessions.all() {
+            let go_away = GoAway {
+                reason: GoAwayReason::Shutdown,
+                reconnect_ms: session::spread_ms(),
+                grace_ms: 5_000.min(patience.as_millis() as i64),
+                message: "the server shuts down".to_owned(),
+            };
+            _ = live.events.send(session::Event::GoAway(go_away)).await;
+        }
+        self.0.session_tasks.close();
+        _ = tokio::time::timeout(patience, self.0.session_tasks.wait()).await;
+        self.0.stopped.cancel();
+        _ = tokio::time::timeout(Duration::from_secs(1), self.0.session_tasks.wait()).await;
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.0.config.limits
+    }
+
     /// Wall clock of the server, milliseconds.
     pub fn wall_ms(&self) -> i64 {
-        unimplemented!()
+        self.0.wall_ms()
     }
+
     pub fn server_id(&self) -> &str {
-        unimplemented!()
+        &self.0.server_id
     }
+
     /// Milliseconds since the server started.
     pub fn uptime_ms(&self) -> i64 {
-        unimplemented!()
+        self.0.mono_ms() - self.0.start_ms
     }
-    /// Records jobs; one answer per job, in order. `dry_run` checks without recording.
-    pub async fn enqueue(&self, jobs: Vec<JobSpec>, dry_run: bool) -> Vec<Result<Enqueued, EnqueueError>> {
-        unimplemented!()
-    }
-    pub async fn get(&self, id: JobId, parts: Parts) -> Result<Record, JobError> {
-        unimplemented!()
-    }
+
     /// Decodes the task of a record's body.
-    pub fn task(&self, record: &Record) -> Option<crate::model::job::Task> {
-        unimplemented!()
+    pub fn task(&self, record: &Record) -> Option<Task> {
+        self.0.codec.decode(&record.body.as_ref()?.task)
     }
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        cursor: Option<Cursor>,
-        page: usize,
-        parts: Parts,
-    ) -> Result<JobPage, StoreError> {
-        unimplemented!()
-    }
-    pub async fn logs(&self, id: JobId, after: u64, min_level: u8, limit: usize) -> Result<Vec<LogLine>, JobError> {
-        unimplemented!()
-    }
-    /// The record once it is terminal, or as it is when the time is up.
-    pub async fn wait(&self, id: JobId, timeout_ms: i64, parts: Parts) -> Result<Record, JobError> {
-        unimplemented!()
-    }
-    /// The record now, then its changes until it is terminal. `logs_after`: also lines after that index.
-    pub async fn watch(
-        &self,
-        id: JobId,
-        logs_after: Option<u64>,
-    ) -> Result<tokio::sync::mpsc::Receiver<Result<JobEvent, JobError>>, JobError> {
-        unimplemented!()
-    }
-    /// Resolves when the job is terminal (with its record) or found to be absent (`None`). For AwaitResults.
-    pub async fn ended(&self, id: JobId) -> Result<Option<Record>, StoreError> {
-        unimplemented!()
-    }
-    pub async fn cancel(&self, bulk: Bulk, cancel: Cancel) -> Result<BulkDone, StoreError> {
-        unimplemented!()
-    }
-    pub async fn retry(&self, bulk: Bulk, retry: Retry) -> Result<BulkDone, StoreError> {
-        unimplemented!()
-    }
-    /// `version`: refuse unless the record still has it (single id).
-    pub async fn update(&self, bulk: Bulk, patch: Patch, version: Option<u32>) -> Result<BulkDone, StoreError> {
-        unimplemented!()
-    }
-    /// `force`: also those that are not terminal.
-    pub async fn delete(&self, bulk: Bulk, force: bool) -> Result<BulkDone, StoreError> {
-        unimplemented!()
-    }
-    /// By name; `None` = all.
-    pub async fn queues(&self, names: Option<Vec<QueueName>>) -> Result<Vec<QueueView>, StoreError> {
-        unimplemented!()
-    }
-    /// Answers once no lease can be issued any more. Makes the queues that are not there.
-    pub async fn pause(
-        &self,
-        names: Vec<QueueName>,
-        reason: String,
-        actor: String,
-        duration_ms: Option<i64>,
-    ) -> Result<Vec<QueueName>, StoreError> {
-        unimplemented!()
-    }
-    pub async fn resume(&self, names: Vec<QueueName>) -> Result<Vec<QueueName>, StoreError> {
-        unimplemented!()
-    }
+
     pub async fn store_info(&self) -> Result<StoreInfo, StoreError> {
-        unimplemented!()
+        self.0.store.info().await
     }
+
+    /// What was counted here since the start.
+    pub fn meters(&self) -> &meters::Meters {
+        &self.0.meters
+    }
+
+    /// What was counted here since the start, for metrics. Names without their prefix.
+    pub fn counters(&self) -> Vec<Counter> {
+        self.0.meters.counters()
+    }
+
     /// Connected workers, by session id.
     pub fn workers(&self) -> Vec<WorkerView> {
-        unimplemented!()
+        self.0.worker_views()
     }
-    /// What a session holds.
+
+    /// What a session holds, at most `limit`.
     pub async fn held_jobs(&self, session_id: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
-        unimplemented!()
+        self.0.held_by(session_id, limit).await
     }
+
     /// Sets the wanted state of these sessions; answers which of them are known.
     pub async fn signal(&self, session_ids: Vec<String>, directive: Directive) -> Result<Vec<String>, StoreError> {
-        unimplemented!()
+        self.0.direct(session_ids, directive).await
     }
+
     /// Opens a worker's stream: what to send frames into, and the frames to write. The first frame carries the welcome.
     pub async fn open_session(
         &self,
         hello: Hello,
         hello_seq: i64,
-    ) -> Result<(SessionHandle, tokio::sync::mpsc::Receiver<crate::model::worker::ServerFrame>), StoreError> {
-        unimplemented!()
+    ) -> Result<(SessionHandle, mpsc::Receiver<ServerFrame>), StoreError> {
+        self.0.open_session(hello, hello_seq).await
     }
-    /// Long-polls for jobs.
-    pub async fn lease_jobs(&self, request: LeaseRequest) -> Result<Vec<JobLease>, StoreError> {
-        unimplemented!()
+}
+
+impl Inner {
+    fn wall_ms(&self) -> i64 {
+        self.clock.now().wall_ms
     }
-    /// Applies outcomes of leases taken by either way. Durable on return.
-    pub async fn report(
-        &self,
-        reports: Vec<Report>,
-        progress: Vec<ProgressReport>,
-        logs: Vec<LogReport>,
-    ) -> Result<Vec<Rejection>, StoreError> {
-        unimplemented!()
+
+    fn mono_ms(&self) -> i64 {
+        self.clock.now().mono_ms
     }
-    /// Renews leases: those that are lost or settled, and orders to stop.
-    pub async fn extend(
-        &self,
-        tokens: Vec<LeaseToken>,
-        lease_ms: i64,
-    ) -> Result<(Vec<LeaseToken>, Vec<CancelOrder>), StoreError> {
-        unimplemented!()
+
+    fn draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Where a proposed id is kept, stamped in.
+    fn place(&self, proposal: uuid::Uuid) -> JobId {
+        JobId::stamp(proposal, Shard(0))
+    }
+
+    async fn dispatch_event(&self, event: dispatch::Event) {
+        _ = self.dispatch.send(event).await;
+    }
+
+    /// Applies ops in calls of a bounded size and tells who listens. All calls that change known jobs go through here.
+    async fn apply(&self, ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError> {
+        let ids: Vec<JobId> = ops.iter().map(|op| op.id).collect();
+        let verdicts = if ops.len() <= STORE_BATCH {
+            if ops.is_empty() {
+                return Ok(Vec::new());
+            }
+            self.store.apply(Shard(0), ops).await?
+        } else {
+            let mut verdicts = Vec::with_capacity(ops.len());
+            let mut rest = ops;
+            while !rest.is_empty() {
+                let next = rest.split_off(rest.len().min(STORE_BATCH));
+                verdicts.extend(self.store.apply(Shard(0), rest).await?);
+                rest = next;
+            }
+            verdicts
+        };
+        for (id, verdict) in ids.into_iter().zip(&verdicts) {
+            if let Verdict::Done(_) = verdict {
+                self.hub.touched(id);
+            }
+        }
+        Ok(verdicts)
     }
 }
 
@@ -328,26 +429,6 @@ pub enum SessionEnd {
     Moved,
     /// The server shuts down or wants the worker elsewhere.
     GoAway,
-    /// The worker broke a rule of the stream: gap in `seq`, second hello. Says which.
+    /// The worker broke a rule of the stream: gap in `seq`. Says which.
     Violation(&'static str),
-}
-
-/// The inbound half of a worker's stream.
-pub struct SessionHandle {}
-
-#[allow(unused_variables)]
-impl SessionHandle {
-    /// Takes a frame; never waits for the store. False = the session has ended.
-    pub async fn frame(&self, frame: WorkerFrame) -> bool {
-        unimplemented!()
-    }
-    /// The worker half-closed.
-    pub async fn half_close(&self) {
-        unimplemented!()
-    }
-    /// Resolves with the reason once the session has ended and its frames have been sent.
-    pub async fn ended(&self) -> SessionEnd {
-        unimplemented!()
-    }
-    // Dropping the handle without half_close = the stream broke.
 }

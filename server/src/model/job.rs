@@ -84,7 +84,7 @@ pub struct Task {
 /// Writes and reads a [`Task`] as the contract's message. Implemented by the api layer, so that nothing below it knows
 /// protobuf.
 pub trait TaskCodec: Send + Sync + 'static {
-    fn encode(&self, task: &Task) -> Bytes;
+    fn encode(&self, task: Task) -> Bytes;
     /// `None` when the bytes are not a task.
     fn decode(&self, bytes: &Bytes) -> Option<Task>;
 }

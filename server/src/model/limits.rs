@@ -1,4 +1,6 @@
 //! Every limit in one place. Advertised in Welcome and GetServerInfo; an SDK checks before it sends.
+//!
+//! I22: nothing without a limit.
 use super::time::DAY;
 
 /// What the server enforces.

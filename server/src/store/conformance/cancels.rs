@@ -1,4 +1,6 @@
 //! Asking running jobs to stop.
+//!
+//! I16: nothing runs a cancelled job again.
 use super::kit::{self, Kit, drain};
 use crate::model::{
     job::CancelRequest,

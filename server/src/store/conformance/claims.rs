@@ -1,4 +1,6 @@
 //! Handing out jobs.
+//!
+//! I13, I19.
 use super::kit::{self, Kit, body, failure, payload};
 use crate::model::{
     ids::JobId,

@@ -1,4 +1,6 @@
 //! Leases: how they end, how they are renewed, and whose word counts.
+//!
+//! I4, I5, I6, I8.
 use super::kit::{self, Kit, LEASE_MS};
 use crate::model::{
     job::AttemptResult,

@@ -1,4 +1,6 @@
 //! Recording jobs.
+//!
+//! I2: a repeat has one effect.
 use super::kit::{Kit, body, name};
 use crate::model::{
     job::{Body, Parts, Start},

@@ -1,4 +1,6 @@
 //! Queues: pauses, counters, wakes, lists.
+//!
+//! I18.
 use super::kit::{self, Kit, LEASE_MS, drain, name};
 use crate::model::{
     ids::JobId,

@@ -1,4 +1,6 @@
 //! Starts, retries, expiry, and what is due when.
+//!
+//! I10.
 use super::kit::{self, Kit, LEASE_MS, drain};
 use crate::model::{
     job::{AttemptResult, Outcome, Start},

@@ -1,4 +1,6 @@
 //! How ended records go.
+//!
+//! I20.
 use super::kit::{self, Kit};
 use crate::model::{
     ids::JobId,

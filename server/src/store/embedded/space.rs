@@ -1,5 +1,7 @@
 //! Room on the disk: a floor below which no new jobs are taken, and a ballast file that is thrown overboard when the
 //! disk fills regardless, so that what was accepted can still be finished.
+//!
+//! I22: what was accepted goes on when the disk is full.
 use std::{
     fs::OpenOptions,
     path::{Path, PathBuf},

@@ -1,4 +1,6 @@
 //! The thread that writes: takes what has gathered, commits it as one, and only then gives the answers that waited.
+//!
+//! I1: answers come after the commit. I23: a commit that fails for good ends the process.
 use std::{
     sync::Arc,
     time::{Duration, Instant},

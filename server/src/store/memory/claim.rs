@@ -1,4 +1,6 @@
 //! Handing out jobs: selection and lease in one step.
+//!
+//! I5: only READY jobs are handed out, so leases of a job never overlap. I13: in the order of their arrival.
 use std::ops::Bound::{Excluded, Unbounded};
 
 use super::{

@@ -3,6 +3,8 @@
 //! `Meta` (version 1), 99 bytes: `version 1 · id 16 · state 1 · priority 1 · flags 2 · queue 4 · type 4 · order 8 · create 6 ·
 //! ready 6 · start 6 · finish 6 · purge 6 · token 8 · content 8 · record version 4 · failures 4 · delivery 4 · body bytes 4`,
 //! then, for the few jobs that have them, a postcard of (crashes, expiry, cancel request).
+//!
+//! I24: a version byte in front, so that a server meets a newer record with a refusal.
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 

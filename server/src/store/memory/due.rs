@@ -1,4 +1,6 @@
 //! What is due, and when the next thing will be.
+//!
+//! I10: nothing is due before its time.
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, BinaryHeap},

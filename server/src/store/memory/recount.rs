@@ -1,4 +1,6 @@
 //! Counters and indexes held against an enumeration of the slots.
+//!
+//! I21: they agree.
 use std::collections::BTreeSet;
 
 use super::{

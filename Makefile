@@ -1,0 +1,78 @@
+# The only list of commands. `make` alone shows it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+TOOLS := $(CURDIR)/.tools
+PYTHON := $(TOOLS)/venv/bin/python
+DEBUG := $(CARGO_TARGET_DIR)/debug
+RELEASE := $(CARGO_TARGET_DIR)/release
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: $(TOOLS)/python.done $(TOOLS)/node.done ## Install what the project needs, into .tools and node_modules
+
+$(TOOLS)/python.done: sdk-python/pyproject.toml sdk-python/dev-requirements.txt
+	@mkdir -p $(TOOLS)
+	[ -x $(PYTHON) ] || python3 -m venv $(TOOLS)/venv
+	$(PYTHON) -m pip install -q --disable-pip-version-check -r sdk-python/dev-requirements.txt -e sdk-python
+	touch $@
+
+$(TOOLS)/node.done: sdk-node/package-lock.json
+	@mkdir -p $(TOOLS)
+	# Not `npm ci`: it refuses a lock file without the optional builds of buf for other systems.
+	(cd sdk-node && npm install --no-save --silent --no-audit --no-fund)
+	touch $@
+
+gen: setup ## Write the generated code anew
+	cargo run -q -p protoc-gen-jobwire --bin gen
+	sdk-python/gen.sh $(PYTHON) sdk-python/src
+	sdk-node/gen.sh
+
+gen-check: setup ## Fail if `make gen` would change anything
+	@out=$$(mktemp -d)
+	trap 'rm -rf "$$out"' EXIT
+	cargo run -q -p protoc-gen-jobwire --bin gen "$$out/rust"
+	diff -r "$$out/rust" proto/src/gen
+	sdk-python/gen.sh $(PYTHON) "$$out/python"
+	diff -r -x '*.py[co]' -x __pycache__ -x __init__.py -x '__init__.pyi' "$$out/python/jobwire/v1" sdk-python/src/jobwire/v1
+	sdk-node/gen.sh "$$out/node"
+	diff -r "$$out/node" sdk-node/src/gen
+	echo "generated code is what the contract gives"
+
+check: setup gen-check ## Formatting, lints, types, contract: the quick half
+	cargo fmt --all --check
+	cargo clippy -q --workspace --all-targets -- -D warnings
+	sdk-node/node_modules/.bin/buf lint proto
+	$(PYTHON) -m ruff check sdk-python
+	$(PYTHON) -m ruff format --check sdk-python
+	$(PYTHON) -m mypy --config-file sdk-python/pyproject.toml sdk-python/src sdk-python/tests sdk-python/examples
+	(cd sdk-node && npm run --silent check)
+
+build: setup ## The server and everything that tests start
+	cargo build -q --workspace --all-targets
+	(cd sdk-node && npm run --silent build)
+
+test: check build ## Every suite
+	export JOBWIRE_BIN=$(DEBUG)/jobwire
+	cargo test -q --workspace
+	$(PYTHON) -m pytest -q sdk-python/tests
+	(cd sdk-node && npm test --silent)
+	echo "all suites passed"
+
+demo: setup ## A real workload in three languages; DEMO_DIR=… for other files
+	cargo build -q --release -p jobwire-server -p jobwire-demo
+	(cd sdk-node && npm run --silent build)
+	JOBWIRE_BIN=$(RELEASE)/jobwire DEMO_WORKER=$(RELEASE)/demo-worker DEMO_PYTHON=$(PYTHON) $(RELEASE)/jobwire-demo
+
+run: ## A server from this checkout
+	cargo run -q --release -p jobwire-server -- dev
+
+bench: ## Figures of a release server on this machine; BENCH="--quick", "--runs 3", "--help"
+	cargo build -q --release -p jobwire-server -p jobwire-tests --bin jobwire --bin bench
+	$(RELEASE)/bench $(BENCH)
+
+.PHONY: bench demo run help setup gen gen-check check build test

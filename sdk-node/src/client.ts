@@ -1,0 +1,182 @@
+// The client: puts jobs in and gives handles to them.
+import { Coalescer, type SendJobs } from "./coalesce.js";
+import { toMs, spanOf, type Duration } from "./duration.js";
+import { resolveConnection, type Connection, type ConnectionOptions } from "./endpoints.js";
+import type { JobwireError } from "./errors.js";
+import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
+import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
+import { Job, settle, type JobAccess } from "./job.js";
+import { ResultStream } from "./results.js";
+import { retrying, within } from "./retry.js";
+import { buildSpec, buildSpecUnchecked, type BuiltSpec } from "./spec.js";
+import type { AnyTask, Task } from "./tasks.js";
+import { GrpcTransport, type Transport } from "./transport.js";
+import type { CallOptions, JobOptions } from "./types.js";
+import { enqueueStatusOf } from "./wire.js";
+
+/** Options of a client. */
+export interface ClientOptions extends ConnectionOptions {
+  /** Longest time for one call, retries included, where the call says nothing else. Default 30 s. */
+  deadline?: Duration;
+}
+
+/** What `enqueueMany` answers for one input. */
+export type EnqueueItem<Output> = { job: Job<Output>; error?: undefined } | { job?: undefined; error: JobwireError };
+
+const RUN_WAIT_MS_MAX = 300_000;
+
+/**
+ * Connects on first use. Keep one per process. Concurrent `enqueue` calls share requests, so `Promise.all` over many is
+ * fast, while awaiting one after the other costs a round trip and a durable write each.
+ */
+export class Client {
+  readonly #connection: Connection;
+  readonly #transport: Transport;
+  readonly #coalescer: Coalescer;
+  readonly #access: JobAccess;
+
+  constructor(options: ClientOptions = {}) {
+    this.#connection = resolveConnection(options);
+    this.#transport = new GrpcTransport(this.#connection);
+    this.#coalescer = new Coalescer(sender(this.#transport));
+    this.#access = {
+      transport: this.#transport,
+      results: new ResultStream(this.#transport),
+      deadlineMs: toMs(options.deadline ?? "30s", "deadline"),
+    };
+    connections.set(this, this.#connection);
+  }
+
+  /**
+   * Puts a job in; durable when it returns. `task` may be a plain type name. Repeated with the same id while the server
+   * is unavailable, until the deadline. Throws InvalidArgument, AlreadyExists, ResourceExhausted, Unavailable, ….
+   */
+  enqueue<Input, Output>(
+    task: Task<Input, Output, any, any>,
+    input: NoInfer<Input>,
+    options?: JobOptions & CallOptions,
+  ): Promise<Job<Output>>;
+  enqueue(type: string, input?: unknown, options?: JobOptions & CallOptions): Promise<Job>;
+  async enqueue(task: AnyTask | string, input: unknown, options: JobOptions & CallOptions = {}): Promise<Job> {
+    const { signal, deadline, ...jobOptions } = options;
+    const timeoutMs = this.#deadlineMs(deadline);
+    const built = await build(task, input, jobOptions);
+    const accepted = this.#coalescer.add(built, performance.now() + timeoutMs);
+    // The extra second lets the call's own, more telling error come first.
+    const { jobId, status } = await within(accepted, { timeoutMs: timeoutMs + 1_000, signal }, "enqueue");
+    return new Job(this.#access, jobId, nameless(task), enqueueStatusOf(status));
+  }
+
+  /**
+   * Puts many jobs of one task in, in order, 1,000 or 1 MiB per call. Each stands alone: the answer has one entry per
+   * input. Options that must differ per job, such as `id`, cannot be given here.
+   */
+  enqueueMany<Input, Output>(
+    task: Task<Input, Output, any, any>,
+    inputs: Iterable<NoInfer<Input>>,
+    options?: Omit<JobOptions, "id"> & CallOptions,
+  ): Promise<EnqueueItem<Output>[]>;
+  enqueueMany(type: string, inputs: Iterable<unknown>, options?: Omit<JobOptions, "id"> & CallOptions): Promise<EnqueueItem<unknown>[]>;
+  async enqueueMany(
+    task: AnyTask | string,
+    inputs: Iterable<unknown>,
+    options: Omit<JobOptions, "id"> & CallOptions = {},
+  ): Promise<EnqueueItem<unknown>[]> {
+    const { signal, deadline, ...jobOptions } = options;
+    const items: EnqueueItem<unknown>[] = [];
+    const built: { at: number; spec: BuiltSpec }[] = [];
+    for (const input of inputs) {
+      try {
+        built.push({ at: items.length, spec: await build(task, input, jobOptions) });
+        items.push(undefined as never);
+      } catch (error) {
+        items.push({ error: error as JobwireError });
+      }
+    }
+    const deadlineAt = performance.now() + this.#deadlineMs(deadline);
+    const results = await within(this.#coalescer.addAll(built.map(({ spec }) => spec), deadlineAt), { signal }, "enqueueMany");
+    results.forEach((result, i) => {
+      items[built[i]!.at] =
+        result.status === "rejected"
+          ? { error: result.reason as JobwireError }
+          : { job: new Job(this.#access, result.value.jobId, nameless(task), enqueueStatusOf(result.value.status)) };
+    });
+    return items;
+  }
+
+  /**
+   * Puts a job in and waits for its result: a call across the queue. Throws as `Job.result()`; DeadlineExceeded after
+   * `wait` (default: waits as long as it takes). The job goes on when the caller gives up.
+   */
+  run<Input, Output>(
+    task: Task<Input, Output, any, any>,
+    input: NoInfer<Input>,
+    options?: JobOptions & CallOptions & { wait?: Duration },
+  ): Promise<Output>;
+  run(type: string, input?: unknown, options?: JobOptions & CallOptions & { wait?: Duration }): Promise<unknown>;
+  async run(task: AnyTask | string, input: unknown, options: JobOptions & CallOptions & { wait?: Duration } = {}): Promise<unknown> {
+    const { signal, deadline, wait, ...jobOptions } = options;
+    const began = performance.now();
+    const waitMs = wait === undefined ? undefined : toMs(wait, "wait");
+    const serverWaitMs = Math.min(waitMs ?? RUN_WAIT_MS_MAX, RUN_WAIT_MS_MAX);
+    const { spec } = await build(task, input, jobOptions);
+    const request = { job: spec, wait: spanOf(serverWaitMs), payloadFormat: PayloadFormat.RAW };
+    const deadlineAt = began + this.#deadlineMs(deadline) + serverWaitMs;
+    const response = await retrying(deadlineAt, signal, (timeoutMs) =>
+      this.#transport.unary(JobService.method.enqueue, request, { timeoutMs, signal }),
+    );
+    const job = new Job(this.#access, response.jobId, nameless(task), enqueueStatusOf(response.status));
+    if (response.result) return settle(response.result, nameless(task));
+    const left = waitMs === undefined ? {} : { timeout: Math.max(0, began + waitMs - performance.now()) };
+    return job.result({ ...left, ...(signal && { signal }) });
+  }
+
+  /** The handle of a job by id; asks nothing of the server. With a task its result is typed, and checked. */
+  job<Output = unknown>(id: string, task?: Task<any, Output, any, any>): Job<Output> {
+    return new Job(this.#access, id, task);
+  }
+
+  /** Waits for enqueues under way, then disconnects. Pending `result()` calls are rejected with CallCancelled. */
+  async close(): Promise<void> {
+    await this.#coalescer.idle();
+    this.#access.results.close();
+    this.#transport.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #deadlineMs(deadline: Duration | undefined): number {
+    return deadline === undefined ? this.#access.deadlineMs : toMs(deadline, "deadline");
+  }
+}
+
+const connections = new WeakMap<Client, Connection>();
+
+/** The connection a client was made with, for its workers. */
+export function connectionOf(client: Client): Connection {
+  return connections.get(client)!;
+}
+
+/** Does not wait where there is no schema, so that a first enqueue leaves in the same turn. */
+function build(task: AnyTask | string, input: unknown, options: JobOptions): BuiltSpec | Promise<BuiltSpec> {
+  return typeof task !== "string" && task.input ? buildSpec(task, input, options) : buildSpecUnchecked(task, input, options);
+}
+
+function nameless(task: AnyTask | string): AnyTask | undefined {
+  return typeof task === "string" ? undefined : task;
+}
+
+/** One job goes as Enqueue, more as EnqueueMany; both keep their ids when repeated. */
+function sender(transport: Transport): SendJobs {
+  return (jobs, deadlineAt) =>
+    retrying(deadlineAt, undefined, async (timeoutMs) => {
+      const [job] = jobs;
+      if (jobs.length === 1) {
+        const response = await transport.unary(JobService.method.enqueue, { job: job!, payloadFormat: PayloadFormat.RAW }, { timeoutMs });
+        return [response as unknown as EnqueueResult];
+      }
+      return (await transport.unary(JobService.method.enqueueMany, { jobs }, { timeoutMs })).results;
+    });
+}

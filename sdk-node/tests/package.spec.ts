@@ -1,0 +1,72 @@
+// The package as a whole: its surface, its layers, its files.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, it } from "node:test";
+import { fileURLToPath } from "node:url";
+import * as jobwire from "jobwire";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const read = (path: string) => readFileSync(join(ROOT, path), "utf8");
+
+describe("package", () => {
+  it("exports exactly this", () => {
+    assert.deepEqual(Object.keys(jobwire).sort(), [
+      "Aborted", "AlreadyExists", "CallCancelled", "Cancellation", "Client", "DeadlineExceeded", "Directive", "Discard",
+      "FailedPrecondition", "Internal", "InvalidArgument", "Job", "JobCancelled", "JobError", "JobExpired", "JobFailed",
+      "JobwireError", "NonRetryable", "NotFound", "OutOfRange", "Payload", "PermissionDenied", "Release", "ResourceExhausted",
+      "RetryAfter", "Snooze", "Unauthenticated", "Unavailable", "Unimplemented", "VERSION", "Worker", "currentContext",
+      "defineTask", "http", "httpStrict",
+    ]);
+  });
+
+  it("has one version", () => {
+    assert.equal(jobwire.VERSION, JSON.parse(read("package.json")).version);
+  });
+
+  it("keeps the gRPC library in one file, and the session free of clock, I/O and threads", () => {
+    const sources = readdirSync(join(ROOT, "src")).filter((file) => file.endsWith(".ts") && !file.endsWith(".spec.ts"));
+    const knows = (pattern: RegExp) => sources.filter((file) => pattern.test(read(`src/${file}`)));
+    assert.deepEqual(knows(/@grpc\//), ["transport.ts"]);
+    for (const file of ["session.ts", "hello.ts", "inventory.ts", "outbox.ts", "reports.ts", "lease.ts", "wire.ts"]) {
+      assert.doesNotMatch(read(`src/${file}`), /from "node:|performance\.now|Date\.now|setTimeout|setImmediate|Math\.random|process\./, file);
+    }
+  });
+
+  it("shows no protobuf type and no lease token in its public declarations", () => {
+    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "outcomes", "duration"]) {
+      const declarations = read(`dist/${file}.d.ts`);
+      assert.doesNotMatch(declarations, /lease_?token/i, file);
+      // What private parts need of it is not exported by the package.
+      const shown = declarations.replace(/^import .*$/gm, "").replace(/export declare function settle.*/, "");
+      assert.doesNotMatch(shown, /gen\/jobwire|\bDesc(Message|Method)|MessageShape/, file);
+    }
+  });
+
+  it("has generated code that belongs to the contract", () => {
+    const out = mkdtempSync(join(tmpdir(), "jobwire-gen-"));
+    try {
+      execFileSync(join(ROOT, "gen.sh"), [out], { stdio: "pipe" });
+      const files = readdirSync(join(out, "jobwire/v1")).sort();
+      assert.deepEqual(files, readdirSync(join(ROOT, "src/gen/jobwire/v1")).sort());
+      for (const file of files) assert.equal(readFileSync(join(out, "jobwire/v1", file), "utf8"), read(`src/gen/jobwire/v1/${file}`), file);
+    } finally {
+      rmSync(out, { recursive: true });
+    }
+  });
+
+  it("names no registry in its lockfile", () => {
+    assert.doesNotMatch(read("package-lock.json"), /"resolved"/);
+  });
+
+  it("shows its examples in the README as they are", () => {
+    const readme = read("README.md");
+    const examples = readdirSync(join(ROOT, "examples"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
+    assert.ok(examples.length >= 4);
+    for (const file of examples) assert.ok(readme.includes(read(`examples/${file}`).trim()), file);
+    const hello = read("examples/hello.ts").trim().split("\n");
+    assert.ok(hello.length <= 12, `hello.ts has ${hello.length} lines`);
+  });
+});

@@ -1,0 +1,7 @@
+"""Hello, producer: enqueues a job and prints its result. Start hello_worker.py as well."""
+
+from hello_worker import greet
+
+job = greet.enqueue("Ada")
+print(job.id)
+print(job.result(timeout=20))

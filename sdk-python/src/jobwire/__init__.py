@@ -1,0 +1,118 @@
+"""Jobwire: background jobs over one gRPC contract. Producers and workers, sync and asyncio.
+
+from jobwire import App
+
+app = App()                                 # JOBWIRE_URL, or jobwire://127.0.0.1:7420
+
+@app.task("greet")
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+greet.run("Ada")                            # in the producer: "hello Ada"
+app.worker().run()                          # in the worker
+"""
+
+from ._app import App
+from ._client import Client
+from ._codec import DecodeError
+from ._context import Context, current_context
+from ._errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DeadlineExceeded,
+    Discard,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    JobCancelled,
+    JobControl,
+    JobExpired,
+    JobFailed,
+    JobNotSucceeded,
+    JobwireError,
+    NonRetryable,
+    NotFound,
+    PermissionDenied,
+    Release,
+    ResourceExhausted,
+    RetryAfter,
+    Snooze,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from ._job import Events, Job
+from ._tasks import Task, TaskCall
+from ._types import (
+    DependencyResult,
+    EnqueueResult,
+    Failure,
+    JobEvent,
+    JobOptions,
+    JobState,
+    JobStatus,
+    LogEvent,
+    Payload,
+    Progress,
+    ProgressEvent,
+    Queue,
+    Retry,
+    StateEvent,
+    Unique,
+)
+from ._version import __version__
+from ._worker import Worker
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "App",
+    "Cancelled",
+    "Client",
+    "Context",
+    "DeadlineExceeded",
+    "DecodeError",
+    "DependencyResult",
+    "Discard",
+    "EnqueueResult",
+    "Events",
+    "FailedPrecondition",
+    "Failure",
+    "Internal",
+    "InvalidArgument",
+    "Job",
+    "JobCancelled",
+    "JobControl",
+    "JobEvent",
+    "JobExpired",
+    "JobFailed",
+    "JobNotSucceeded",
+    "JobOptions",
+    "JobState",
+    "JobStatus",
+    "JobwireError",
+    "LogEvent",
+    "NonRetryable",
+    "NotFound",
+    "Payload",
+    "PermissionDenied",
+    "Progress",
+    "ProgressEvent",
+    "Queue",
+    "Release",
+    "ResourceExhausted",
+    "Retry",
+    "RetryAfter",
+    "Snooze",
+    "StateEvent",
+    "Task",
+    "TaskCall",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unique",
+    "Worker",
+    "__version__",
+    "current_context",
+]

@@ -1,0 +1,122 @@
+"""App: a Client with a registry of tasks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from ._client import Client
+from ._context import Context
+from ._errors import InvalidArgument
+from ._options import merge_options
+from ._tasks import Task
+from ._types import Duration, JobOptions, Queue
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._worker import Worker
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+
+
+class TaskDecorator(Protocol):
+    """Makes a Task of a handler; a Context as first parameter is not part of the task's own signature."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Context, P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class App(Client):
+    """A Client that knows tasks; options as for Client. Connects when something is enqueued or a worker runs."""
+
+    def __init__(self, url: str | None = None, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.tasks: dict[str, Task[..., Any]] = {}
+
+    def task(
+        self,
+        name: str,
+        *,
+        executor: Literal["loop", "thread"] | None = None,
+        no_retry_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        **options: Unpack[JobOptions],
+    ) -> TaskDecorator:
+        """Declares a job type and its handler.
+
+        The handler's parameters are the keys of the payload, a JSON object; a sole parameter that is a dataclass,
+        TypedDict or mapping is the object. A first parameter annotated `Context` (or called `ctx`) gets the Context.
+
+        name: the job type, `[A-Za-z0-9_.:/-]`, at most 128 characters. The same in every language.
+        executor: "loop" runs it on the worker's event loop (the default for `async def`), "thread" in a thread (the
+            default for `def`).
+        no_retry_on: exceptions, subclasses included, after which another attempt is useless.
+        options: defaults for its jobs, see JobOptions.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidArgument(f"name: {name!r} must match [A-Za-z0-9_.:/-]{{1,128}}", field="name")
+        defaults = merge_options({}, options)
+        exceptions = no_retry_on if isinstance(no_retry_on, tuple) else (no_retry_on,)
+
+        def declare(function: Callable[..., Any], /) -> Task[..., Any]:
+            is_async = inspect.iscoroutinefunction(function)
+            kind = executor or ("loop" if is_async else "thread")
+            if kind not in ("loop", "thread") or is_async != (kind == "loop"):
+                raise TypeError(f"{name}: executor {kind!r} does not run {'async def' if is_async else 'def'} handlers")
+            if name in self.tasks:
+                raise ValueError(f"{name}: there is a task of this name already")
+            task: Task[..., Any] = Task(self, function, name, defaults, executor=kind, no_retry_on=exceptions)
+            self.tasks[name] = task
+            return task
+
+        return declare  # type: ignore[return-value]
+
+    def worker(
+        self,
+        *,
+        queues: Iterable[str | Queue] | None = None,
+        concurrency: int = 10,
+        prefetch: int | None = None,
+        grace: Duration = "25s",
+        lease_ttl: Duration | None = None,
+        name: str = "",
+        app_version: str = "",
+        labels: Mapping[str, str] | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> Worker:
+        """A worker for the app's tasks; `worker.run()` works until told to stop.
+
+        queues: which to serve; default: the queues of all tasks.
+        concurrency: handlers that run at once; default 10.
+        prefetch: jobs to hold beyond those, so that none of the handlers waits for the network; default: adapts, from
+            min(concurrency, 16) for handlers under a second on average to 0 above ten. The worker's slots, at most
+            10,000, are concurrency + prefetch.
+        grace: how long running handlers may finish after SIGTERM; default 25 s, below Kubernetes' 30.
+        lease_ttl: how soon the jobs of a vanished worker run elsewhere; 10 s to 5 min, default 30 s; a wish.
+        name: of the worker, for people; default host:pid. app_version, labels: for people as well.
+        on_ready: called once, when the server has welcomed the worker; must not block.
+        """
+        from ._worker import Worker
+
+        return Worker(
+            self,
+            queues=queues,
+            concurrency=concurrency,
+            prefetch=prefetch,
+            grace=grace,
+            lease_ttl=lease_ttl,
+            name=name,
+            app_version=app_version,
+            labels=labels,
+            on_ready=on_ready,
+        )

@@ -1,0 +1,298 @@
+"""The producer's side: a Client enqueues jobs and hands out handles."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from ._calls import Attempts, call_async, call_sync
+from ._coalesce import Coalescer
+from ._convert import TRACE_HEADERS, duration, enqueue_result, outcome_of, payload
+from ._errors import DeadlineExceeded
+from ._ids import uuid7
+from ._job import Job
+from ._options import job_spec, merge_options
+from ._results import ResultHub
+from ._tasks import TaskCall
+from ._transport import Connection, Transport, parse_url
+from ._types import Duration, EnqueueResult, JobOptions, to_seconds
+from .v1 import common_pb2, job_pb2, job_service_pb2
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+R = TypeVar("R")
+pb = job_service_pb2
+
+DEFAULT_URL = "jobwire://127.0.0.1:7420"
+BATCH_JOBS, BATCH_BYTES = 1000, 2 << 20
+WAIT_MAX = 300.0  # the longest that Enqueue itself waits for a result
+
+
+class _Process:
+    """What a client owns in one process. A forked child makes its own: connections do not survive a fork."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.pid = os.getpid()
+        self.transport = Transport(connection)
+        self.coalescer = Coalescer(self.transport.unary)
+        self.results = ResultHub(self.transport)
+        self.closing = threading.Event()
+
+    def close(self) -> None:
+        if self.pid != os.getpid():
+            return  # a forked child must leave its parent's connections alone
+        self.closing.set()
+        self.results.close()
+        self.transport.close()
+
+
+class Client:
+    """A connection to a Jobwire deployment, opened on first use. Thread-safe, fork-safe, usable from any event loop.
+
+    url: `jobwire://host[:7420]` (TLS: `jobwires://`), several separated by commas; default `JOBWIRE_URL`, then
+        `jobwire://127.0.0.1:7420`. A random one is used first, the next one when it is unavailable.
+    token: API key; default `JOBWIRE_TOKEN`, or the content of `JOBWIRE_TOKEN_FILE`, read again when refused.
+    ca_file, cert_file, key_file: PEM files for TLS; default `JOBWIRE_CA_FILE`, `JOBWIRE_CERT_FILE`, `JOBWIRE_KEY_FILE`.
+    timeout: how long one call may take, repeats included; default 30 s.
+    plaintext_token: allow the token to travel unencrypted beyond loopback; default False.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        token_file: str | None = None,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        timeout: Duration = "30s",
+        plaintext_token: bool = False,
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "token": token,
+            "token_file": token_file if token is None else "",
+            "ca_file": ca_file,
+            "cert_file": cert_file,
+            "key_file": key_file,
+        }
+        self._url = url
+        self._plaintext_token = plaintext_token
+        self._timeout = to_seconds(timeout, "timeout")
+        self._lock = threading.Lock()
+        self._current: _Process | None = None
+
+    # --- enqueue ------------------------------------------------------------------------------------------------
+
+    @overload
+    def enqueue(self, job: TaskCall[R], /) -> Job[R]: ...
+    @overload
+    def enqueue(self, job: str, payload: Any = ..., /, **options: Unpack[JobOptions]) -> Job[Any]: ...
+    def enqueue(self, job: TaskCall[Any] | str, payload: Any = None, /, **options: Any) -> Job[Any]:
+        """Enqueues a job by type name and payload (a JSON object, or a Payload), or a `task.s(...)`.
+
+        Durable when it returns. Repeats on UNAVAILABLE with the same id. One call awaited at a time costs a round trip
+        and a durable write each; concurrent calls, from threads or tasks, leave together and cost far less.
+        """
+        spec = self._spec(job, payload, options)
+        return self._job(job, call_sync(self._submission(spec), self._attempts(self._timeout)))
+
+    @overload
+    async def aenqueue(self, job: TaskCall[R], /) -> Job[R]: ...
+    @overload
+    async def aenqueue(self, job: str, payload: Any = ..., /, **options: Unpack[JobOptions]) -> Job[Any]: ...
+    async def aenqueue(self, job: TaskCall[Any] | str, payload: Any = None, /, **options: Any) -> Job[Any]:
+        """`enqueue` for asyncio, on any event loop."""
+        spec = self._spec(job, payload, options)
+        return self._job(job, await call_async(self._submission(spec), self._attempts(self._timeout)))
+
+    def enqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
+        """Enqueues independent jobs, `task.s(...)` or (type, payload), up to 1,000 in a call; answers per item.
+
+        A refused item holds back no other. Raises only when a call fails as a whole; jobs of earlier calls stand.
+        """
+        results: list[EnqueueResult] = []
+        for request in self._batches(jobs):
+            results += map(enqueue_result, self._call("EnqueueMany", request).results)
+        return results
+
+    async def aenqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
+        """`enqueue_many` for asyncio."""
+        results: list[EnqueueResult] = []
+        for request in self._batches(jobs):
+            results += map(enqueue_result, (await self._acall("EnqueueMany", request)).results)
+        return results
+
+    # --- run: a call across the queue ---------------------------------------------------------------------------
+
+    @overload
+    def run(self, job: TaskCall[R], /, *, wait: Duration | None = ...) -> R: ...
+    @overload
+    def run(
+        self, job: str, payload: Any = ..., /, *, wait: Duration | None = ..., **options: Unpack[JobOptions]
+    ) -> Any: ...
+    def run(self, job: Any, payload: Any = None, /, *, wait: Duration | None = None, **options: Any) -> Any:
+        """Enqueues, waits for the end, and returns the result, or raises as `Job.result` does.
+
+        wait: give up after this long with DeadlineExceeded, the job going on; None = never.
+        """
+        spec, limit = self._spec(job, payload, options), _limit(wait)
+        attempts = self._attempts(limit)
+        response = call_sync(self._run_call(spec), attempts)
+        if response.HasField("result"):
+            return self._decoder(job)(outcome_of(response.result))
+        return self._job(job, self._enqueued(response)).result(_rest(attempts, limit, response.job_id))
+
+    @overload
+    async def arun(self, job: TaskCall[R], /, *, wait: Duration | None = ...) -> R: ...
+    @overload
+    async def arun(
+        self, job: str, payload: Any = ..., /, *, wait: Duration | None = ..., **options: Unpack[JobOptions]
+    ) -> Any: ...
+    async def arun(self, job: Any, payload: Any = None, /, *, wait: Duration | None = None, **options: Any) -> Any:
+        """`run` for asyncio."""
+        spec, limit = self._spec(job, payload, options), _limit(wait)
+        attempts = self._attempts(limit)
+        response = await call_async(self._run_call(spec), attempts)
+        if response.HasField("result"):
+            return self._decoder(job)(outcome_of(response.result))
+        return await self._job(job, self._enqueued(response)).aresult(_rest(attempts, limit, response.job_id))
+
+    def job(self, id: str) -> Job[Any]:
+        """The handle of a job by its id; asks nobody."""
+        return Job(self, id, _plain)
+
+    def close(self) -> None:
+        """Ends the connections; calls under way fail. The client opens new ones when it is used again."""
+        with self._lock:
+            process, self._current = self._current, None
+        if process is not None and process.pid == os.getpid():
+            process.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    @property
+    def _process(self) -> _Process:
+        current = self._current
+        if current is not None and current.pid == os.getpid():
+            return current
+        if current is not None:
+            self._lock = threading.Lock()  # the parent may have held it while forking
+        with self._lock:
+            current = self._current
+            if current is None or current.pid != os.getpid():
+                current = self._current = _Process(self._connection())
+                weakref.finalize(self, current.close)
+            return current
+
+    def _connection(self) -> Connection:
+        settings = {
+            name: os.environ.get(f"JOBWIRE_{name.upper()}", "") if value is None else value
+            for name, value in self._settings.items()
+        }
+        endpoints = parse_url(self._url or os.environ.get("JOBWIRE_URL") or DEFAULT_URL)
+        return Connection(tuple(endpoints), plaintext_token=self._plaintext_token, **settings)
+
+    def _attempts(self, timeout: float | None, *, repeat: bool = True) -> Attempts:
+        transport = self._process.transport
+        return Attempts(
+            timeout,
+            repeat=repeat,
+            new_token=bool(transport.connection.token_file),
+            on_failure=transport.rotate,
+        )
+
+    def _call(self, name: str, request: Any, *, repeat: bool = True) -> Any:
+        return call_sync(
+            lambda timeout: self._process.transport.unary(name, request, timeout),
+            self._attempts(self._timeout, repeat=repeat),
+        )
+
+    async def _acall(self, name: str, request: Any, *, repeat: bool = True) -> Any:
+        return await call_async(
+            lambda timeout: self._process.transport.unary(name, request, timeout),
+            self._attempts(self._timeout, repeat=repeat),
+        )
+
+    def _submission(self, spec: job_pb2.JobSpec) -> Callable[[float | None], Future[EnqueueResult]]:
+        return lambda timeout: self._process.coalescer.submit(spec, timeout)
+
+    def _run_call(self, spec: job_pb2.JobSpec) -> Callable[[float | None], Future[Any]]:
+        def start(remaining: float | None) -> Future[Any]:
+            wait = WAIT_MAX if remaining is None else min(remaining, WAIT_MAX)
+            request = pb.EnqueueRequest(job=spec, wait=duration(wait), payload_format=common_pb2.PAYLOAD_FORMAT_RAW)
+            return self._process.transport.unary("Enqueue", request, wait + 5.0)
+
+        return start
+
+    def _spec(self, job: TaskCall[Any] | str, body: Any, options: Mapping[str, Any]) -> job_pb2.JobSpec:
+        if isinstance(job, TaskCall):
+            if body is not None or options:
+                raise TypeError("options of a task call go before the call: task.opts(...).s(...)")
+            spec = job.spec()
+        elif isinstance(job, str):
+            merged = merge_options(cast(JobOptions, {}), options)
+            spec = job_spec(uuid7(), job, payload({} if body is None else body), merged, ((body,), {}))
+        else:
+            raise TypeError(f"expected a type name or task.s(...), got {type(job).__name__}")
+        _trace(spec)
+        return spec
+
+    def _batches(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> Iterable[job_service_pb2.EnqueueManyRequest]:
+        request, size = pb.EnqueueManyRequest(), 0
+        for job in jobs:
+            spec = self._spec(job, None, {}) if isinstance(job, TaskCall) else self._spec(*job, {})
+            size += spec.ByteSize()
+            if request.jobs and (len(request.jobs) == BATCH_JOBS or size > BATCH_BYTES):
+                yield request
+                request, size = pb.EnqueueManyRequest(), spec.ByteSize()
+            request.jobs.append(spec)
+        if request.jobs:
+            yield request
+
+    def _decoder(self, job: TaskCall[Any] | str) -> Callable[[Any], Any]:
+        return job.task.decode_result if isinstance(job, TaskCall) else _plain
+
+    def _job(self, job: TaskCall[Any] | str, result: EnqueueResult) -> Job[Any]:
+        return Job(self, result.job_id, self._decoder(job), result)
+
+    def _enqueued(self, response: job_service_pb2.EnqueueResponse) -> EnqueueResult:
+        message = pb.EnqueueResult(job_id=response.job_id, status=response.status, state=response.state)
+        return enqueue_result(message)
+
+
+def _plain(value: Any) -> Any:
+    return value
+
+
+def _limit(wait: Duration | None) -> float | None:
+    return None if wait is None else to_seconds(wait, "wait")
+
+
+def _rest(attempts: Attempts, limit: float | None, job_id: str) -> float | None:
+    remaining = attempts.remaining()
+    if remaining == 0.0:
+        raise DeadlineExceeded(f"result of job {job_id}: not there after {limit:g} s")
+    return remaining
+
+
+def _trace(spec: job_pb2.JobSpec) -> None:
+    """A job enqueued by a handler belongs to the trace of the handler's own job."""
+    from ._context import current_context
+
+    context = current_context()
+    if context is not None and "traceparent" not in spec.headers:
+        for name in TRACE_HEADERS:
+            if name in context.headers:
+                spec.headers[name] = context.headers[name]

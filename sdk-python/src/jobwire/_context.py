@@ -1,0 +1,245 @@
+"""What a handler can see and do: its job's Context, as an argument or through `current_context()`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, Literal
+
+from google.protobuf import json_format
+
+from . import _convert
+from ._convert import dependency_of, failure_of, value_of
+from ._errors import Cancelled, InvalidArgument
+from ._ids import uuid7
+from ._leases import Lease
+from ._options import job_spec, merge_options
+from ._tasks import TaskCall
+from ._types import DependencyResult, Failure
+from .v1 import common_pb2, job_pb2
+
+CancelReason = Literal["requested", "timeout", "workflow", "lease_lost", "shutdown"]
+_current: ContextVar[Context | None] = ContextVar("jobwire_context", default=None)
+
+
+def current_context() -> Context | None:
+    """The Context of the job that runs here; None outside of a handler. Threads made by a handler have none."""
+    return _current.get()
+
+
+class Context:
+    """The running job. Methods may be called from any thread.
+
+    job_id, type, queue, tags, headers: as enqueued.
+    attempt, max_attempts: 1 is the first; equal means that this is the last one; max_attempts is -1 without limit.
+    delivery: times the job was ever handed out; rises with every lease, and so fences other systems.
+    workflow_id, node, parent_id, schedule_id: where it came from; empty when it came from nowhere.
+    fire_time: the tick it stands for, when it came from a schedule.
+    deadline: when the attempt times out, on `time.monotonic()`; None without a timeout.
+    last_failure: why the previous attempt failed, without a stack trace.
+    dependencies: results of the jobs it waited for, by alias.
+    log: a logger; everything that is logged while the handler runs, through whichever logger, goes to the job's log.
+    """
+
+    def __init__(self, lease: Lease, limits: common_pb2.Limits, sink: Sink) -> None:
+        job, task = lease.job, lease.job.task
+        self._lease = lease
+        self._limits = limits
+        self._sink = sink
+        self._woken = threading.Event()
+        self._enqueued: list[tuple[job_pb2.JobSpec, bool]] = []
+        self._checkpoint = value_of(job.checkpoint) if job.HasField("checkpoint") else None
+        self.job_id: str = task.id
+        self.type: str = task.type
+        self.queue: str = task.queue or task.type
+        self.tags: tuple[str, ...] = tuple(task.tags)
+        self.headers: Mapping[str, str] = dict(task.headers)
+        self.attempt: int = job.attempt
+        self.max_attempts: int = job.max_attempts
+        self.delivery: int = job.delivery
+        self.workflow_id: str = task.workflow_id
+        self.node: str = task.node
+        self.parent_id: str = task.parent_id
+        self.schedule_id: str = task.schedule_id
+        self.fire_time: datetime | None = _convert.time_of(task, "fire_time")
+        self.deadline: float | None = lease.deadline
+        self.last_failure: Failure | None = failure_of(job.last_failure) if job.HasField("last_failure") else None
+        self.log = logging.getLogger(f"jobwire.task.{task.type}")
+
+    def __repr__(self) -> str:
+        return f"<Context {self.type} {self.job_id} attempt {self.attempt}>"
+
+    @property
+    def dependencies(self) -> dict[str, DependencyResult]:
+        """Results of the jobs it waited for and asked for, by alias."""
+        return {message.alias: dependency_of(message) for message in self._lease.job.dependencies}
+
+    # --- cancellation -------------------------------------------------------------------------------------------
+
+    @property
+    def cancelled(self) -> bool:
+        """The handler has been asked to stop."""
+        return self._lease.cancel is not None
+
+    @property
+    def cancel_reason(self) -> CancelReason | None:
+        """Why: requested (somebody), timeout, workflow, lease_lost (another worker may have the job), shutdown."""
+        return self._lease.cancel  # type: ignore[return-value]
+
+    def raise_if_cancelled(self) -> None:
+        """Raises Cancelled (a CancelledError) once the handler has been asked to stop. For handlers in threads."""
+        if self.cancelled:
+            raise Cancelled(self.cancel_reason)
+
+    def wait_cancelled(self, timeout: float | None = None) -> bool:
+        """Blocks until the handler is asked to stop, or for `timeout` seconds; whether it was. A cancellable sleep."""
+        return self._woken.wait(timeout)
+
+    @property
+    def lease_at_risk(self) -> bool:
+        """The server has not confirmed the lease for so long that another worker may have the job.
+
+        Going on is the default, and safe for Jobwire: a late outcome is fenced off. Stop where other systems are not.
+        """
+        return self._sink.now() > self._lease.trusted_until
+
+    # --- telling the server -------------------------------------------------------------------------------------
+
+    def progress(
+        self,
+        percent: float | None = None,
+        *,
+        current: int = 0,
+        total: int = 0,
+        message: str = "",
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Reports progress; each report replaces the one before, and resets `heartbeat_timeout`.
+
+        percent: 0 to 100. current, total: units done and in all. data: a JSON object. 4 KiB in all, else
+        InvalidArgument. Sent at most every 250 ms; the last one always.
+        """
+        if percent is not None and not 0 <= percent <= 100:
+            raise InvalidArgument(f"percent: must be within 0 and 100, got {percent!r}", field="percent")
+        report = job_pb2.Progress(percent=percent, current=current, total=total, message=message)
+        if data is not None:
+            try:
+                json_format.ParseDict(dict(data), report.data)
+            except (json_format.ParseError, TypeError, ValueError) as error:
+                raise InvalidArgument(f"data: {error}", field="data", cause=error) from error
+        limit = self._limits.max_progress_bytes or 4096
+        if report.ByteSize() > limit:
+            raise InvalidArgument(f"progress: {report.ByteSize()} bytes, the limit is {limit}", field="progress")
+        self._sink.progressed(self._lease.token, report, None)
+
+    @property
+    def checkpoint(self) -> Any:
+        """What an earlier attempt saved, or this one; None when nothing was."""
+        return self._checkpoint
+
+    def save_checkpoint(self, value: Any) -> None:
+        """Keeps a JSON value for the next attempt, in case this one fails, is snoozed, released, or dies.
+
+        At most 64 KiB, else InvalidArgument. Sent with progress and with the outcome.
+        """
+        limit = self._limits.max_checkpoint_bytes or 64 << 10
+        body = _convert.payload(value, "checkpoint", limit)
+        self._checkpoint = value
+        self._sink.progressed(self._lease.token, None, body)
+
+    def enqueue(
+        self, job: TaskCall[Any] | str, payload: Any = None, /, *, always: bool = False, **options: Any
+    ) -> None:
+        """Enqueues a job together with this one's outcome: in the same atomic step, exactly once.
+
+        On success only, unless `always`. There is no id yet; for a handle enqueue the ordinary way. At most 1,000 jobs
+        and 1 MiB for one outcome, else InvalidArgument. The worker's key needs scope `enqueue`.
+        """
+        if isinstance(job, TaskCall):
+            if payload is not None or options:
+                raise TypeError("options of a task call go before the call: task.opts(...).s(...)")
+            spec = job.spec()
+        else:
+            body = _convert.payload({} if payload is None else payload)
+            spec = job_spec(uuid7(), job, body, merge_options({}, options), ((payload,), {}))
+        for name in _convert.TRACE_HEADERS:
+            if name in self.headers and name not in spec.headers:
+                spec.headers[name] = self.headers[name]
+        size = sum(known.ByteSize() for known, _ in self._enqueued) + spec.ByteSize()
+        if len(self._enqueued) >= (self._limits.max_jobs_per_call or 1000) or size > 1 << 20:
+            raise InvalidArgument("enqueue: at most 1,000 jobs and 1 MiB go with one outcome", field="enqueue")
+        self._enqueued.append((spec, always))
+
+    # --- for the executors --------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def _to_enqueue(self, succeeded: bool) -> list[job_pb2.JobSpec]:
+        return [spec for spec, always in self._enqueued if succeeded or always]
+
+
+class Sink:
+    """Where what a handler says goes: to the session's thread."""
+
+    def __init__(
+        self,
+        progressed: Callable[[str, job_pb2.Progress | None, common_pb2.Payload | None], None],
+        logged: Callable[[str, job_pb2.LogLine], None],
+        now: Callable[[], float],
+    ) -> None:
+        self.progressed = progressed
+        self.logged = logged
+        self.now = now
+
+
+class LogCapture(logging.Handler):
+    """Copies what a running handler logs to its job's log. One sits on the root logger while any worker runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._workers = 0
+
+    def __enter__(self) -> None:
+        self.acquire()
+        self._workers += 1
+        self.release()
+        logging.getLogger().addHandler(self)  # does nothing when it is there
+        tasks = logging.getLogger("jobwire.task")
+        if tasks.level == logging.NOTSET:
+            tasks.setLevel(logging.INFO)  # so that ctx.log.info reaches the job's log whatever the root's level
+
+    def __exit__(self, *_: object) -> None:
+        self.acquire()
+        self._workers -= 1
+        last = self._workers == 0
+        self.release()
+        if last:
+            logging.getLogger().removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        context = _current.get()
+        if context is None:
+            return
+        try:
+            message = record.getMessage()
+            if record.exc_info and record.exc_info[0] is not None:
+                message += "\n" + (record.exc_text or logging.Formatter().formatException(record.exc_info))
+            limit = (context._limits.max_log_line_bytes or 8192) - 256
+            raw = message.encode(errors="replace")
+            line = job_pb2.LogLine(
+                level=_convert.log_level(record.levelno),
+                message=raw[:limit].decode(errors="ignore"),
+                fields={"logger": record.name},
+                attempt=context.attempt,
+            )
+            line.time.FromNanoseconds(int(record.created * 1e6) * 1000)
+            context._sink.logged(context._lease.token, line)
+        except Exception:
+            self.handleError(record)
+
+
+log_capture = LogCapture()

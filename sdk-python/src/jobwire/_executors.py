@@ -1,0 +1,220 @@
+"""Where handlers run: coroutines on an event loop in a thread of its own, functions in a pool of threads.
+
+Neither is the session's thread, so that a handler that blocks keeps its lease. All threads are daemons: a handler that
+hangs does not keep the process from exiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from . import _outcomes
+from ._codec import DecodeError
+from ._context import Context, Sink, _current
+from ._leases import Lease, Outcome
+from ._outcomes import Unprocessable
+from ._tasks import Task
+from .v1 import common_pb2
+
+LAG_LIMIT = 1.0  # seconds that a loop may be blocked before the log says so
+
+
+class Execution:
+    """One attempt: its lease, handler and Context. `finished(token, outcome)` is called exactly once."""
+
+    def __init__(
+        self,
+        task: Task[Any, Any],
+        lease: Lease,
+        limits: common_pb2.Limits,
+        sink: Sink,
+        finished: Callable[[str, Outcome | None], None],
+    ) -> None:
+        self.task = task
+        self.lease = lease
+        self.context: Context | None = None
+        self._limits = limits
+        self._sink = sink
+        self._finished = finished
+        self._ended = False
+
+    def run(self) -> None:
+        """Runs a function, in the current thread."""
+        try:
+            args, kwargs = self._enter()
+            outcome: Outcome | None = self._returned(self.task.function(*args, **kwargs))
+        except BaseException as error:
+            outcome = self._raised(error)
+        finally:
+            _current.set(None)
+        self._end(outcome)
+
+    async def arun(self) -> None:
+        """Runs a coroutine function, as a task with a context of its own."""
+        try:
+            args, kwargs = self._enter()
+            outcome: Outcome | None = self._returned(await self.task.function(*args, **kwargs))
+        except BaseException as error:
+            outcome = self._raised(error)
+        self._end(outcome)
+
+    def cancel(self) -> None:
+        """Wakes a handler that waits in `ctx.wait_cancelled`. The reason stands in the lease."""
+        context = self.context
+        if context is not None:
+            context._wake()
+
+    def never_ran(self) -> None:
+        """The loop dropped the task before its first step, if it did."""
+        if not self._ended:
+            self._end(self._raised(asyncio.CancelledError()))
+
+    def _enter(self) -> tuple[list[Any], dict[str, Any]]:
+        self.context = context = Context(self.lease, self._limits, self._sink)
+        if self.lease.cancel is not None:
+            context._wake()  # asked to stop before there was a Context to wake
+        _current.set(context)
+        try:
+            args, kwargs = self.task.arguments(self.lease.job.task.payload)
+        except DecodeError as error:
+            raise Unprocessable(f"the payload does not fit {self.task.name}: {error}") from error
+        return ([context, *args] if self.task.signature.takes_context else args), kwargs
+
+    def _returned(self, value: Any) -> Outcome:
+        assert self.context is not None
+        return _outcomes.returned(self.context, value, self._limits.max_result_bytes)
+
+    def _raised(self, error: BaseException) -> Outcome | None:
+        return _outcomes.raised(self.lease, self.context, error, self.task.no_retry_on)
+
+    def _end(self, outcome: Outcome | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._finished(self.lease.token, outcome)
+
+
+class ThreadExecutor:
+    """Runs functions, each in a thread. Threads are made when needed, at most `size`, and kept."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._work: queue.SimpleQueue[Execution | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._outstanding = 0
+        self._threads = 0
+
+    def start(self, executions: list[Execution]) -> None:
+        """Begins; more executions than threads make more threads."""
+        with self._lock:
+            self._outstanding += len(executions)
+            missing = max(min(self._outstanding, self._size) - self._threads, 0)
+            self._threads += missing
+        for _ in range(missing):
+            threading.Thread(target=self._serve, name="jobwire-handler", daemon=True).start()
+        for execution in executions:
+            self._work.put(execution)
+
+    def cancel(self, execution: Execution) -> None:
+        """Asks a handler to stop; it has to look (`ctx.raise_if_cancelled`)."""
+        execution.cancel()
+
+    def stop(self) -> None:
+        """Lets idle threads go."""
+        for _ in range(self._threads):
+            self._work.put(None)
+
+    def _serve(self) -> None:
+        while (execution := self._work.get()) is not None:
+            execution.run()
+            with self._lock:
+                self._outstanding -= 1
+
+
+class LoopExecutor:
+    """Runs coroutines on one event loop in a thread of its own. Calls come from one thread, the session's."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, Execution] = {}
+        self._probed_at: float | None = None  # a probe is under way since then
+        self._probe_back = True
+        self._warned_at = 0.0
+
+    @property
+    def busy(self) -> bool:
+        """Handlers are running."""
+        return bool(self._running)
+
+    def start(self, executions: list[Execution]) -> None:
+        """Begins; the first call makes the loop."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            threading.Thread(target=self._serve, args=(self._loop,), name="jobwire-loop", daemon=True).start()
+        self._running.update({execution.lease.token: execution for execution in executions})
+        self._loop.call_soon_threadsafe(self._spawn, executions)
+
+    def cancel(self, execution: Execution) -> None:
+        """Cancels the coroutine's task: CancelledError at its next await."""
+        execution.cancel()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._cancel, execution.lease.token)
+
+    def ended(self, token: str) -> None:
+        """The execution is over."""
+        self._running.pop(token, None)
+
+    def stop(self) -> None:
+        """Ends the loop as soon as it is not blocked."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def lag(self, now: float) -> str | None:
+        """Measures the loop's lag, about once a second; a sentence when it has been blocked for more than a second."""
+        if self._loop is None or not self._running:
+            self._probed_at = None
+            return None
+        if self._probed_at is None or self._probe_back:
+            if self._probed_at is None or now - self._probed_at >= 1.0:
+                self._probed_at, self._probe_back, self._warned_at = now, False, now
+                self._loop.call_soon_threadsafe(self._answer)
+            return None
+        blocked, since_warning = now - self._probed_at, now - self._warned_at
+        if blocked < LAG_LIMIT or since_warning < max(LAG_LIMIT, (self._warned_at - self._probed_at)):
+            return None
+        self._warned_at = now
+        names = Counter(execution.task.name for execution in self._running.values())
+        handlers = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in names.most_common())
+        return f"the event loop has been blocked for {blocked:.1f} s while running {handlers}; leases are kept"
+
+    def _answer(self) -> None:
+        self._probe_back = True
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            if not self._tasks:  # closing it under a handler that hangs would only make noise
+                loop.close()
+
+    def _spawn(self, executions: list[Execution]) -> None:
+        assert self._loop is not None
+        for execution in executions:
+            task = self._loop.create_task(execution.arun(), name=f"jobwire:{execution.task.name}")
+            self._tasks[execution.lease.token] = task
+            task.add_done_callback(lambda task, execution=execution: self._done(execution))  # type: ignore[misc]
+
+    def _done(self, execution: Execution) -> None:
+        self._tasks.pop(execution.lease.token, None)
+        execution.never_ran()
+
+    def _cancel(self, token: str) -> None:
+        task = self._tasks.get(token)
+        if task is not None:
+            task.cancel()

@@ -1,0 +1,229 @@
+"""Tasks: job types declared in code. A task knows its handler's signature, and so how arguments become the payload."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from . import _codec
+from ._convert import payload, value_of
+from ._errors import InvalidArgument
+from ._ids import uuid7
+from ._options import job_spec, merge_options
+from ._types import EnqueueResult, JobOptions
+from .v1 import common_pb2, job_pb2
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # known to type checkers without being installed
+
+    from ._client import Client
+    from ._job import Job
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_KEYED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Signature:
+    """How the parameters of a handler map to one JSON object.
+
+    Parameters are its keys; a sole parameter that is a dataclass, TypedDict or mapping is the object itself. Keys that
+    the handler does not know are ignored, so that producers may be newer than workers.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        from ._context import Context
+
+        try:
+            hints = typing.get_type_hints(function, include_extras=True)
+        except NameError as error:
+            raise TypeError(f"{function.__qualname__}: the annotation {error.name!r} is not defined") from error
+        parameters = list(inspect.signature(function).parameters.values())
+        first = parameters[0] if parameters else None
+        self.takes_context = first is not None and (
+            hints.get(first.name) is Context or (first.name == "ctx" and first.name not in hints)
+        )
+        if self.takes_context:
+            parameters = parameters[1:]
+        for parameter in parameters:
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                raise TypeError(f"{function.__qualname__}: *{parameter.name} has no key in a JSON object; take a list")
+        self.parameters = [parameter for parameter in parameters if parameter.kind in _KEYED]
+        rest = next((p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
+        self._calling = inspect.Signature(parameters)
+        sole = self.parameters[0] if len(self.parameters) == 1 and rest is None else None
+        self.whole = sole is not None and _codec.is_object_type(hints.get(sole.name, Any))
+        try:
+            self._decoders = {p.name: _codec.decoder(hints.get(p.name, Any)) for p in self.parameters}
+            self._rest = _codec.decoder(hints.get(rest.name, Any)) if rest is not None else None
+            self.decode_result = _codec.decoder(hints.get("return", Any))
+        except TypeError as error:
+            raise TypeError(f"{function.__qualname__}: {error}") from None
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The JSON object for a call; TypeError as Python itself would raise it."""
+        bound = self._calling.bind(*args, **kwargs)
+        values: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            if name in self._decoders:
+                values[name] = value
+            else:
+                values.update(value)
+        return values.get(self.parameters[0].name, {}) if self.whole else values
+
+    def decode(self, value: Any) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments out of a payload. DecodeError names what is missing or does not fit."""
+        if self.whole:
+            parameter = self.parameters[0]
+            return self._place({parameter.name: self._decoders[parameter.name](value, "")})
+        if value is None:
+            value = {}
+        if type(value) is not dict:
+            raise _codec.DecodeError("payload: expected an object with the task's parameters as keys")
+        values = {}
+        for parameter in self.parameters:
+            if parameter.name in value:
+                values[parameter.name] = self._decoders[parameter.name](value[parameter.name], parameter.name)
+            elif parameter.default is inspect.Parameter.empty:
+                raise _codec.DecodeError(f"{parameter.name}: missing")
+        if self._rest is not None:
+            values.update({k: self._rest(v, k) for k, v in value.items() if k not in self._decoders})
+        return self._place(values)
+
+    def _place(self, values: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        args = []
+        for parameter in self.parameters:
+            if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY or parameter.name not in values:
+                break
+            args.append(values.pop(parameter.name))
+        return args, values
+
+
+@dataclass(frozen=True)
+class TaskCall(Generic[R]):
+    """A task with its arguments and options, ready to enqueue: what `task.s(...)` returns."""
+
+    task: Task[..., R]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def spec(self) -> job_pb2.JobSpec:
+        """The job to send, with a fresh id. InvalidArgument or TypeError when something does not fit."""
+        task = self.task
+        body = payload(task.signature.encode(self.args, self.kwargs))
+        return job_spec(uuid7(), task.name, body, task.options, (self.args, self.kwargs))
+
+
+class Task(Generic[P, R]):
+    """A job type with its handler and default options. Made by `@app.task`.
+
+    Calling it runs the function here and now, without a job, which is what unit tests want.
+    """
+
+    def __init__(
+        self,
+        app: Client,
+        function: Callable[..., Any],
+        name: str,
+        options: JobOptions,
+        *,
+        executor: str,
+        no_retry_on: tuple[type[BaseException], ...] = (),
+        signature: Signature | None = None,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.function = function
+        self.executor = executor
+        self.no_retry_on = no_retry_on
+        self.signature = signature or Signature(function)
+        self._app = app
+        functools.update_wrapper(self, function)
+
+    @property
+    def queue(self) -> str:
+        """The queue its jobs go to by default."""
+        return self.options.get("queue") or self.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def opts(self, **options: Unpack[JobOptions]) -> Task[P, R]:
+        """The same task with other options; those given here win."""
+        merged = merge_options(self.options, options)
+        return Task(
+            self._app,
+            self.function,
+            self.name,
+            merged,
+            executor=self.executor,
+            no_retry_on=self.no_retry_on,
+            signature=self.signature,
+        )
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
+        """A call of this task to hand on: to `ctx.enqueue`, `client.enqueue` or `client.enqueue_many`."""
+        return TaskCall(self, args, kwargs)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Enqueues a job; durable when it returns. Blocks; concurrent calls leave together.
+
+        Repeats on UNAVAILABLE with the same id for the client's `timeout` (30 s). Raises JobwireError.
+        """
+        return self._app.enqueue(self.s(*args, **kwargs))
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """`enqueue` for asyncio, on any event loop."""
+        return await self._app.aenqueue(self.s(*args, **kwargs))
+
+    def enqueue_many(self, inputs: Iterable[Any]) -> list[EnqueueResult]:
+        """Enqueues one job per input, each standing alone; answers per item, in order.
+
+        An input is the task's sole argument, or a tuple of positional or a dict of keyword arguments.
+        """
+        return self._app.enqueue_many(map(self._call_of, inputs))
+
+    async def aenqueue_many(self, inputs: Iterable[Any]) -> list[EnqueueResult]:
+        """`enqueue_many` for asyncio."""
+        return await self._app.aenqueue_many(map(self._call_of, inputs))
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Enqueues, waits for the end without limit, and returns the result, or raises as `Job.result` does."""
+        return self._app.run(self.s(*args, **kwargs))
+
+    async def arun(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """`run` for asyncio."""
+        return await self._app.arun(self.s(*args, **kwargs))
+
+    def job(self, id: str) -> Job[R]:
+        """The handle of a job of this type by its id, with a typed result; asks nobody."""
+        from ._job import Job
+
+        return Job(self._app, id, self.decode_result)
+
+    def decode_result(self, value: Any) -> R:
+        """A plain JSON value as what the handler is annotated to return."""
+        result: R = self.signature.decode_result(value, "result")
+        return result
+
+    def arguments(self, body: common_pb2.Payload) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments for the handler, out of a payload."""
+        return self.signature.decode(value_of(body))
+
+    def _call_of(self, given: Any) -> TaskCall[R]:
+        if isinstance(given, TaskCall):
+            if given.task.name != self.name:
+                raise InvalidArgument(f"a call of {given.task.name} among inputs of {self.name}", field="inputs")
+            return given
+        if isinstance(given, tuple) and not hasattr(given, "_fields"):
+            return TaskCall(self, given, {})
+        if isinstance(given, dict) and not self.signature.whole:
+            return TaskCall(self, (), given)
+        return TaskCall(self, (given,), {})

@@ -1,0 +1,390 @@
+"""The Worker: drives the session machine with a clock, a stream and executors.
+
+Threads: one for the session, which owns the machine and waits on one queue; one that reads the stream; grpcio's writer;
+one for the event loop of `async def` handlers; one per running `def` handler. The queue takes functions of (session,
+now); everything that happens anywhere becomes one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import queue
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from ._calls import bridge
+from ._context import Sink, log_capture
+from ._errors import JobwireError, Unavailable
+from ._executors import Execution, LoopExecutor, ThreadExecutor
+from ._leases import (
+    Cancel,
+    Command,
+    Connect,
+    Disconnect,
+    Exit,
+    Frame,
+    HalfClose,
+    Lease,
+    Outcome,
+    SessionConfig,
+    Start,
+    Warn,
+    Welcomed,
+    released,
+)
+from ._session import SHUTDOWN_GRACE, Session
+from ._transport import BidiStream, Transport
+from ._types import Duration, Queue, to_seconds
+from ._version import __version__
+from ._vitals import Vitals
+from .v1 import worker_service_pb2
+
+if TYPE_CHECKING:
+    from ._app import App
+
+log = logging.getLogger("jobwire.worker")
+Event = Callable[[Session, float], None]
+EVENTS_PER_POLL = 1000
+
+
+class Worker:
+    """Runs an App's tasks. Made by `app.worker(...)`, which documents the options."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        queues: Iterable[str | Queue] | None = None,
+        concurrency: int = 10,
+        prefetch: int | None = None,
+        grace: Duration = "25s",
+        lease_ttl: Duration | None = None,
+        name: str = "",
+        app_version: str = "",
+        labels: Mapping[str, str] | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency: must be at least 1, got {concurrency}")
+        if prefetch is not None and prefetch < 0:
+            raise ValueError(f"prefetch: must not be negative, got {prefetch}")
+        if not app.tasks:
+            raise ValueError("the app has no tasks: declare some with @app.task, in a module that is imported")
+        self._tasks = dict(app.tasks)
+        self._connection = app._connection()
+        self._on_ready = on_ready
+        self._grace = to_seconds(grace, "grace")
+        host = socket.gethostname()
+        self.config = SessionConfig(
+            session_id=str(uuid.uuid4()),
+            worker_id=name or f"{host}:{os.getpid()}",
+            types=sorted(self._tasks),
+            subscriptions=_subscriptions(self._tasks, queues),
+            concurrency=concurrency,
+            prefetch=prefetch,
+            lease_ttl=None if lease_ttl is None else to_seconds(lease_ttl, "lease_ttl"),
+            info=worker_service_pb2.WorkerInfo(
+                hostname=host,
+                pid=os.getpid(),
+                sdk="jobwire-python",
+                sdk_version=__version__,
+                runtime=f"{platform.python_implementation()} {platform.python_version()}",
+                app_version=app_version,
+                labels=dict(labels or {}),
+            ),
+            grace=self._grace,
+            vitals=Vitals(),
+        )
+        self.config.info.start_time.GetCurrentTime()
+        self._session = Session(self.config)  # touched by the session's thread only
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._loop = LoopExecutor()
+        self._pool = ThreadExecutor(concurrency)
+        self._executions: dict[str, Execution] = {}
+        self._sink = Sink(self._progressed, self._logged, time.monotonic)
+        self._stream: BidiStream | None = None
+        self._transport: Transport | None = None
+        self._ready = threading.Event()
+        self._ended: Future[None] = Future()
+        self._thread: threading.Thread | None = None
+        self._over = False
+        self._complained = False
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def run(self, *, signals: bool = True) -> None:
+        """Works until SIGTERM, SIGINT, `stop()`, or the server's order to terminate; returns after the drain.
+
+        The first signal drains: nothing new is taken, what has not started goes back, handlers may finish within
+        `grace`; then they are cancelled (reason shutdown) and, 2 s later, released. A second signal releases at once.
+        signals: install the handlers, when this is the main thread. Raises JobwireError when the server refuses this
+        worker for good. Every thread is a daemon, so a handler that hangs does not keep the process.
+        """
+        installed = {}
+        if signals and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                installed[number] = signal.signal(number, self._signalled)
+        try:
+            self.start()
+            finished = threading.Event()
+            self._ended.add_done_callback(lambda _: finished.set())
+            finished.wait()
+        finally:
+            for number, handler in installed.items():
+                signal.signal(number, handler)
+        self._ended.result()
+
+    async def arun(self) -> None:
+        """Works until `stop()`, the server's order to terminate, or cancellation, which drains first.
+
+        Handlers run on the worker's own event loop, not on this one. Installs no signal handlers.
+        """
+        self.start()
+        try:
+            await bridge(self._ended)
+        except BaseException:
+            self.stop(wait=False)
+            await bridge(self._ended)
+            raise
+
+    def start(self) -> None:
+        """Begins to work in the background. A worker works once."""
+        if self._thread is not None:
+            raise RuntimeError("this worker was started before; make another one")
+        self._ended.set_running_or_notify_cancel()
+        self._thread = threading.Thread(target=self._drive, name="jobwire-session", daemon=True)
+        self._thread.start()
+
+    def stop(self, grace: Duration | None = None, *, wait: bool = True) -> None:
+        """Drains within `grace` (default: the worker's own). Called again: releases everything at once.
+
+        wait: return when the worker has ended; raises what `run` would.
+        """
+        limit = None if grace is None else to_seconds(grace, "grace")
+        self._events.put(lambda session, now: session.drain(now, limit))
+        if wait and self._thread is not None:
+            self._ended.result()
+
+    def wait_ready(self, timeout: float | None = None) -> bool:
+        """Waits until the server has welcomed the worker for the first time, or for `timeout` seconds."""
+        return self._ready.wait(timeout)
+
+    def _signalled(self, number: int, _frame: Any) -> None:
+        # SimpleQueue.put may be interrupted by itself; logging could deadlock here, so the session's thread does it.
+        name = signal.Signals(number).name
+
+        def drain(session: Session, now: float) -> None:
+            log.info("%s: draining; once more to give up at once", name)
+            session.drain(now)
+
+        self._events.put(drain)
+
+    # --- the session's thread -------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        try:
+            with log_capture:
+                error = self._work()
+        except BaseException as failure:
+            log.exception("the worker's session failed")
+            error = failure
+        finally:
+            self._close_stream()
+            self._loop.stop()
+            self._pool.stop()
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
+
+    def _work(self) -> BaseException | None:
+        self._transport = Transport(self._connection)
+        session = self._session
+        while True:
+            polled = session.poll(time.monotonic())
+            if self._stream is not None:
+                for frame in polled.frames:
+                    self._stream.send(frame)
+            self._perform(polled.commands)
+            for command in polled.commands:
+                if isinstance(command, Exit):
+                    self._let_go(session, SHUTDOWN_GRACE if command.error else 0.0)
+                    return command.error
+            self._await_events(session, polled.wake)
+
+    def _let_go(self, session: Session, patience: float) -> None:
+        """Refused for good: the handlers were cancelled, and may clean up for a moment."""
+        until = time.monotonic() + patience
+        while self._executions and time.monotonic() < until:
+            self._await_events(session, until)
+
+    def _await_events(self, session: Session, wake: float) -> None:
+        now = time.monotonic()
+        if self._loop.busy:
+            wake = min(wake, now + 1.0)
+            warning = self._loop.lag(now)
+            if warning is not None:
+                log.warning("%s", warning)
+        try:
+            event = self._events.get(timeout=max(wake - now, 0.0))
+            for _ in range(EVENTS_PER_POLL):
+                event(session, time.monotonic())
+                event = self._events.get_nowait()
+            event(session, time.monotonic())
+        except queue.Empty:
+            pass
+
+    def _perform(self, commands: list[Command]) -> None:
+        to_loop: list[Execution] = []
+        to_pool: list[Execution] = []
+        for command in commands:
+            match command:
+                case Start(lease):
+                    execution = self._execution(lease)
+                    if execution is not None:
+                        (to_loop if execution.task.executor == "loop" else to_pool).append(execution)
+                case Cancel(lease, reason):
+                    self._cancel(lease, reason)
+                case Connect(hello):
+                    self._open(hello)
+                case Disconnect(why):
+                    log.info("leaving the server: %s", why)
+                    if self._stream is not None and self._transport is not None:
+                        self._transport.rotate(self._stream.endpoint)
+                    self._close_stream()
+                case HalfClose():
+                    if self._stream is not None:
+                        self._stream.half_close()
+                case Welcomed(welcome):
+                    self._welcomed(welcome)
+                case Warn(message):
+                    log.warning("%s", message)
+        if to_loop:
+            self._loop.start(to_loop)
+        if to_pool:
+            self._pool.start(to_pool)
+
+    def _execution(self, lease: Lease) -> Execution | None:
+        task = self._tasks.get(lease.job.task.type)
+        if task is None:
+            self._finished(lease.token, released(f"no handler for {lease.job.task.type}"))
+            return None
+        execution = Execution(task, lease, self._session.limits, self._sink, self._finished)
+        self._executions[lease.token] = execution
+        return execution
+
+    def _cancel(self, lease: Lease, reason: str) -> None:
+        execution = self._executions.get(lease.token)
+        if execution is not None:
+            log.info("cancelling job %s (%s): %s", lease.job.task.id, lease.job.task.type, reason)
+            (self._loop if execution.task.executor == "loop" else self._pool).cancel(execution)
+
+    def _welcomed(self, welcome: worker_service_pb2.Welcome) -> None:
+        assert self._transport is not None
+        self._complained = False
+        log.info("connected to %s at %s", welcome.server_id or "the server", self._transport.endpoint.address)
+        if welcome.HasField("server_time"):
+            skew = time.time() - welcome.server_time.ToNanoseconds() / 1e9
+            if abs(skew) > 2.0:
+                log.warning("this clock is %.1f s %s the server's", abs(skew), "ahead of" if skew > 0 else "behind")
+        if not self._ready.is_set():
+            self._ready.set()
+            if self._on_ready is not None:
+                try:
+                    self._on_ready()
+                except Exception:
+                    log.exception("on_ready failed")
+
+    # --- the stream -----------------------------------------------------------------------------------------------
+
+    def _open(self, hello: Frame) -> None:
+        assert self._transport is not None
+        self._close_stream()
+        try:
+            stream = self._transport.bidi("StreamJobs", hello, own_channel=True)
+        except Exception as error:
+            broken = Unavailable(f"the stream could not be opened: {error}", cause=error)
+            self._events.put(lambda session, now: self._broke(session, broken))
+            return
+        self._stream = stream
+        threading.Thread(target=self._read, args=(stream,), name="jobwire-reader", daemon=True).start()
+
+    def _read(self, stream: BidiStream) -> None:
+        """The reader's thread. Never waits for anything but the stream (W8)."""
+        error: JobwireError | None = None
+        try:
+            for frame in stream:
+                self._events.put(lambda session, now, frame=frame: self._received(session, stream, frame, now))  # type: ignore[misc]
+        except JobwireError as caught:
+            error = caught
+        except Exception as caught:
+            error = Unavailable(f"the stream broke: {caught}", cause=caught)
+
+        def ended(session: Session, now: float) -> None:
+            if stream is self._stream:
+                self._broke(session, error)
+
+        self._events.put(ended)
+
+    def _received(self, session: Session, stream: BidiStream, frame: Any, now: float) -> None:
+        if stream is self._stream:
+            session.received(frame, now)
+
+    def _broke(self, session: Session, error: JobwireError | None) -> None:
+        assert self._transport is not None
+        endpoint = self._stream.endpoint if self._stream is not None else None
+        self._close_stream()
+        session.disconnected(error, time.monotonic())
+        if session.state == "over":
+            return
+        level = logging.DEBUG if self._complained else logging.WARNING
+        log.log(level, "%s; reconnecting", error.message if error else "the server ended the stream")
+        self._complained = True
+        if error is not None and error.code == "UNAVAILABLE":
+            self._transport.rotate(endpoint)
+
+    def _close_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.cancel()
+
+    # --- called by handlers' threads ------------------------------------------------------------------------------
+
+    def _finished(self, token: str, outcome: Outcome | None) -> None:
+        def finished(session: Session, now: float) -> None:
+            if self._executions.pop(token, None) is not None:
+                self._loop.ended(token)
+            session.finished(token, outcome, now)
+
+        self._events.put(finished)
+
+    def _progressed(self, token: str, progress: Any, checkpoint: Any) -> None:
+        self._events.put(lambda session, now: session.progressed(token, progress, checkpoint, now))
+
+    def _logged(self, token: str, line: Any) -> None:
+        self._events.put(lambda session, now: session.logged(token, line, now))
+
+
+def _subscriptions(
+    tasks: Mapping[str, Any], queues: Iterable[str | Queue] | None
+) -> list[worker_service_pb2.Subscription]:
+    if queues is None:
+        names = {task.queue for task in tasks.values()}
+        if names == set(tasks):
+            return []  # the queues named like the types
+        queues = sorted(names)
+    described = [Queue(given) if isinstance(given, str) else given for given in queues]
+    return [
+        worker_service_pb2.Subscription(
+            queue=given.name, weight=given.weight, strict=given.strict, max_slots=given.max_slots
+        )
+        for given in described
+    ]

@@ -1,0 +1,572 @@
+"""The producer's side against a scripted server: options, errors, repeats, results, events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import grpc
+import pytest
+from conftest import eventually
+from scripted import WAIT, Scripted, StreamEnd, created, status_details
+
+import jobwire
+from jobwire import App, Client, Job, JobState, LogEvent, Payload, ProgressEvent, Retry, StateEvent, Unique
+from jobwire.v1 import common_pb2, job_pb2
+from jobwire.v1 import job_service_pb2 as pb
+
+ID = "0193a2c4-7d1e-7003-9c55-5b1f0e6a4d21"
+
+
+@dataclass
+class Mail:
+    to: str
+    body: str = ""
+
+
+@dataclass
+class Receipt:
+    id: str
+
+
+def sent(server: Scripted) -> Any:
+    return server.named("Enqueue")[-1].job
+
+
+def unavailable(*_: Any) -> Any:
+    raise StreamEnd(grpc.StatusCode.UNAVAILABLE, "store is away", status_details("STORE_UNAVAILABLE"))
+
+
+def ended(state: Any, text: str = "", job_id: str = ID, **failure: Any) -> Any:
+    result = pb.JobResult(job_id=job_id, state=state)
+    if text:
+        result.result.text = text
+    if failure:
+        result.failure.CopyFrom(common_pb2.Failure(**failure))
+    return result
+
+
+# --- enqueue ------------------------------------------------------------------------------------------------------
+
+
+def test_every_option_reaches_the_spec(server: Scripted, app: App) -> None:
+    moment = datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc)
+    app.enqueue(
+        "mail",
+        {"to": "ä"},
+        queue="q",
+        priority=-4,
+        fairness_key="tenant",
+        at=moment,
+        timeout="1.5s",
+        total_timeout=timedelta(hours=1),
+        heartbeat_timeout=10,
+        ttl="250ms",
+        retry=Retry(
+            max_attempts=8,
+            initial_delay="2s",
+            multiplier=3,
+            max_delay="10m",
+            jitter=0,
+            delays=["1s", "5s"],
+            non_retryable_types=["ValueError", "smtp.*"],
+            max_crashes=0,
+            on_exhausted="discard",
+        ),
+        id=ID,
+        idempotency_key="order-7",
+        idempotency_ttl="2d",
+        unique=Unique("k", scope="for_ttl", ttl="1h", on_conflict="debounce"),
+        tags=["vip", "x"],
+        headers={"a": "b"},
+        retention=0,
+        dead_retention="7d",
+        after=[ID, app.job("other")],
+    )
+    spec = sent(server)
+    assert (spec.id, spec.type, spec.queue, spec.priority, spec.fairness_key) == (ID, "mail", "q", -4, "tenant")
+    assert spec.payload.text == '{"to":"ä"}'
+    assert spec.schedule_time.ToDatetime(timezone.utc) == moment
+    assert (spec.timeout.seconds, spec.timeout.nanos) == (1, 500_000_000)
+    assert (spec.total_timeout.seconds, spec.heartbeat_timeout.seconds, spec.ttl.nanos) == (3600, 10, 250_000_000)
+    retry = spec.retry
+    assert (retry.max_attempts, retry.initial_delay.seconds, retry.multiplier, retry.max_delay.seconds) == (
+        8,
+        2,
+        3,
+        600,
+    )
+    assert retry.HasField("jitter")
+    assert retry.HasField("max_crashes")
+    assert [delay.seconds for delay in retry.delays] == [1, 5]
+    assert list(retry.non_retryable_types) == ["ValueError", "smtp.*"]
+    assert retry.on_exhausted == common_pb2.EXHAUSTED_ACTION_DISCARD
+    assert (spec.idempotency_key, spec.idempotency_ttl.seconds) == ("order-7", 172800)
+    assert (spec.unique.key, spec.unique.scope, spec.unique.on_conflict) == ("k", 3, 4)
+    assert (list(spec.tags), dict(spec.headers)) == (["vip", "x"], {"a": "b"})
+    assert spec.HasField("retention")
+    assert spec.dead_retention.seconds == 604800
+    assert [dependency.job_id for dependency in spec.depends_on] == [ID, "other"]
+
+
+def test_a_task_merges_its_options_with_those_of_the_call(server: Scripted, app: App) -> None:
+    @app.task("mail", queue="q", retry=3, at=datetime(2030, 1, 1, tzinfo=timezone.utc), unique=lambda mail: mail.to)
+    async def mail(mail: Mail) -> None: ...
+
+    mail.opts(delay="10m", priority=2).enqueue(Mail("a@b.c"))
+    spec = sent(server)
+    assert (spec.type, spec.queue, spec.priority, spec.retry.max_attempts, spec.delay.seconds) == (
+        "mail",
+        "q",
+        2,
+        3,
+        600,
+    )
+    assert spec.unique.key == "a@b.c"
+    assert spec.payload.text == '{"to":"a@b.c","body":""}'
+
+
+def test_arguments_become_keys(server: Scripted, app: App) -> None:
+    @app.task("resize")
+    def resize(ctx: jobwire.Context, path: str, /, width: int = 800, **rest: Any) -> str:
+        return path
+
+    resize.enqueue("x", width=3, depth=2)
+    assert sent(server).payload.text == '{"path":"x","width":3,"depth":2}'
+    with pytest.raises(TypeError, match="path"):
+        resize.enqueue(width=3)  # type: ignore[call-arg]
+
+
+def test_the_servers_id_counts_and_the_proposal_is_a_uuid7(server: Scripted, app: App) -> None:
+    server.answers["Enqueue"] = lambda request: pb.EnqueueResponse(
+        job_id=ID, status=pb.ENQUEUE_STATUS_KEPT, state=job_pb2.JOB_STATE_RUNNING
+    )
+    job = app.enqueue("t")
+    assert job.id == ID
+    assert job.enqueued == jobwire.EnqueueResult(ID, "kept", JobState.RUNNING)
+    assert sent(server).id[14] == "7"
+    assert sent(server).payload.text == "{}"
+
+
+def test_raw_payloads_travel_as_they_are(server: Scripted, app: App) -> None:
+    app.enqueue("t", Payload(b"\x00\x01", "application/x-thing", "zstd"))
+    payload = sent(server).payload
+    assert (payload.data, payload.content_type, payload.content_encoding) == (
+        b"\x00\x01",
+        "application/x-thing",
+        "zstd",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"delay": "30 parsecs"}, "delay"),
+        ({"delay": -1}, "delay"),
+        ({"timeout": None, "ttl": True}, "ttl"),
+        ({"at": datetime(2030, 1, 1)}, "at"),
+        ({"priority": "high"}, "priority"),
+        ({"unique": Unique(scope="sometimes")}, "unique.scope"),  # type: ignore[arg-type]
+        ({"retry": Retry(on_exhausted="burn")}, "retry.on_exhausted"),  # type: ignore[arg-type]
+        ({"tags": "vip"}, "tags"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_sent(
+    server: Scripted, app: App, options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(jobwire.InvalidArgument) as caught:
+        app.enqueue("t", {}, **options)
+    assert caught.value.field == field
+    assert not server.requests
+
+
+def test_unknown_and_contradicting_options_are_type_errors(app: App) -> None:
+    with pytest.raises(TypeError, match="'prio'"):
+        app.enqueue("t", {}, prio=1)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="exclude"):
+        app.enqueue("t", {}, delay=1, at=datetime.now(timezone.utc))
+    with pytest.raises(TypeError, match="opts"):
+        app.enqueue(app.task("x")(lambda: None).s(), priority=1)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [{"x": float("nan")}, {"x": object()}, {"x": datetime(2030, 1, 1)}, {"x": "\ud800"}, {"x": "y" * 1048576}],
+)
+def test_payloads_that_cannot_travel_are_refused(server: Scripted, app: App, payload: Any) -> None:
+    with pytest.raises(jobwire.InvalidArgument) as caught:
+        app.enqueue("t", payload)
+    assert caught.value.field == "payload"
+    assert not server.requests
+
+
+def test_unavailable_is_repeated_with_the_same_id(
+    server: Scripted, app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 2
+
+    def flaky(request: Any) -> Any:
+        nonlocal failures
+        failures -= 1
+        return created(request) if failures < 0 else unavailable()
+
+    server.answers["Enqueue"] = flaky
+    monkeypatch.setattr("jobwire._calls._warned_at", float("-inf"))
+    app.enqueue("t")
+    ids = {request.job.id for request in server.named("Enqueue")}
+    assert len(server.named("Enqueue")) == 3
+    assert len(ids) == 1
+    assert "store is away; retrying" in caplog.text
+
+
+def test_a_call_gives_up_at_the_clients_timeout(server: Scripted) -> None:
+    server.answers["Enqueue"] = unavailable
+    client = Client(server.url, timeout="200ms")
+    with pytest.raises(jobwire.Unavailable) as caught:
+        client.enqueue("t")
+    assert (caught.value.reason, caught.value.retryable) == ("STORE_UNAVAILABLE", True)
+    client.close()
+
+
+def test_no_server_says_how_to_start_one(caplog: pytest.LogCaptureFixture) -> None:
+    client = Client("jobwire://127.0.0.1:1", timeout="100ms")
+    with pytest.raises(jobwire.Unavailable, match=r"No Jobwire server at 127.0.0.1:1. Start one: jobwire dev"):
+        client.enqueue("t")
+    client.close()
+
+
+def test_the_next_endpoint_is_tried(server: Scripted) -> None:
+    client = Client(f"jobwire://127.0.0.1:1,{server.url}")
+    for _ in range(4):
+        client.enqueue("t")
+    assert len(server.named("Enqueue")) == 4
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "trailers", "kind", "expected"),
+    [
+        (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            status_details("INVALID_FIELD", field="retry.max_attempts"),
+            jobwire.InvalidArgument,
+            {"reason": "INVALID_FIELD", "field": "retry.max_attempts", "retryable": False},
+        ),
+        (
+            grpc.StatusCode.ALREADY_EXISTS,
+            status_details("UNIQUE_CONFLICT", metadata={"job_id": ID}),
+            jobwire.AlreadyExists,
+            {"job_id": ID, "metadata": {"job_id": ID}},
+        ),
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            status_details("QUEUE_FULL", retry_ms=1500),
+            jobwire.ResourceExhausted,
+            {"retry_delay": 1.5, "retryable": True},
+        ),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, (), jobwire.ResourceExhausted, {"retryable": False, "retry_delay": None}),
+        (grpc.StatusCode.PERMISSION_DENIED, status_details("SCOPE_MISSING"), jobwire.PermissionDenied, {}),
+        (grpc.StatusCode.UNIMPLEMENTED, status_details("FEATURE_DISABLED"), jobwire.Unimplemented, {}),
+        (grpc.StatusCode.OUT_OF_RANGE, (), jobwire.JobwireError, {"code": "OUT_OF_RANGE"}),
+        (grpc.StatusCode.INTERNAL, (("grpc-status-details-bin", b"\xff\xff"),), jobwire.Internal, {"reason": ""}),
+    ],
+)
+def test_statuses_become_errors(
+    server: Scripted, app: App, status: Any, trailers: Any, kind: type[Exception], expected: dict[str, Any]
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise StreamEnd(status, "because", trailers)
+
+    server.answers["Enqueue"] = refuse
+    with pytest.raises(jobwire.JobwireError, match="because") as caught:
+        app.enqueue("t")
+    assert type(caught.value) is kind
+    assert {name: getattr(caught.value, name) for name in expected} == expected
+    assert len(server.named("Enqueue")) == 1
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
+
+
+def test_errors_survive_pickling() -> None:
+    error = jobwire.JobFailed("it", job_id=ID, failure=jobwire.Failure("application", "E", "m"))
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.job_id, copy.failure, str(copy)) == (jobwire.JobFailed, ID, error.failure, "it")
+
+
+def test_a_refused_token_is_read_again_once(
+    server: Scripted, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, app: App
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    monkeypatch.setenv("JOBWIRE_TOKEN_FILE", str(file))
+
+    def check(request: Any) -> Any:
+        if server.metadata[-1].get("authorization") != "Bearer new":
+            file.write_text("new\n")
+            raise StreamEnd(grpc.StatusCode.UNAUTHENTICATED, "expired", status_details("TOKEN_EXPIRED"))
+        return created(request)
+
+    server.answers["Enqueue"] = check
+    app.enqueue("t")
+    assert len(server.named("Enqueue")) == 2
+
+
+def test_a_token_does_not_travel_in_plaintext_beyond_loopback() -> None:
+    with pytest.raises(jobwire.InvalidArgument, match="plaintext"):
+        Client("jobwire://queue.example.com", token="s").enqueue("t")
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "jobwire://", "jobwire://h:99999", "jobwire://h/path", " , "])
+def test_wrong_urls_are_refused(url: str) -> None:
+    with pytest.raises(jobwire.InvalidArgument, match="url"):
+        Client(url).enqueue("t")
+
+
+# --- enqueue_many ---------------------------------------------------------------------------------------------------
+
+
+def test_enqueue_many_answers_per_item_in_order_and_in_chunks(server: Scripted, app: App) -> None:
+    @app.task("add")
+    def add(a: int, b: int = 0) -> int:
+        return a + b
+
+    def answer(request: Any) -> Any:
+        response = pb.EnqueueManyResponse()
+        for job in request.jobs:
+            if job.payload.text == '{"a":3}':
+                response.results.add(error=common_pb2.ItemError(code=8, reason="QUEUE_FULL", message="full"))
+            else:
+                response.results.add(job_id=job.id, status=pb.ENQUEUE_STATUS_CREATED)
+        return response
+
+    server.answers["EnqueueMany"] = answer
+    results = add.enqueue_many([1, (2, 2), {"a": 3}, *range(4, 1500)])
+    assert [len(request.jobs) for request in server.named("EnqueueMany")] == [1000, 499]
+    assert [result.status for result in results[:4]] == ["created", "created", "refused", "created"]
+    assert isinstance(results[2].error, jobwire.ResourceExhausted)
+    assert server.named("EnqueueMany")[0].jobs[1].payload.text == '{"a":2,"b":2}'
+    assert len(results) == 1499
+
+
+def test_enqueue_many_takes_types_and_calls_and_splits_by_size(server: Scripted, app: App) -> None:
+    task = app.task("t", priority=1)(lambda: None)
+    big = {"x": "y" * 900_000}
+    asyncio.run(app.aenqueue_many([task.s(), ("big", big), ("big", big), ("big", big)]))
+    requests = server.named("EnqueueMany")
+    assert [[job.type for job in request.jobs] for request in requests] == [["t", "big", "big"], ["big"]]
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def answer_results(server: Scripted, *results: Any) -> None:
+    server.answers["AwaitResults"] = lambda request: (
+        [pb.AwaitResultsResponse(results=results)] if request.job_ids else []
+    )
+
+
+def test_result_is_decoded_to_what_the_handler_returns(server: Scripted, app: App) -> None:
+    @app.task("mail")
+    async def mail(mail: Mail) -> Receipt:
+        return Receipt("x")
+
+    server.answers["Enqueue"] = lambda request: pb.EnqueueResponse(job_id=ID, status=pb.ENQUEUE_STATUS_CREATED)
+    answer_results(server, ended(job_pb2.JOB_STATE_SUCCEEDED, '{"id":"r-1"}'))
+    assert mail.enqueue(Mail("a")).result(WAIT) == Receipt("r-1")
+    assert asyncio.run(mail.enqueue(Mail("a")).aresult(WAIT)) == Receipt("r-1")
+    assert app.job(ID).result() == {"id": "r-1"}
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (job_pb2.JOB_STATE_DEAD, jobwire.JobFailed),
+        (job_pb2.JOB_STATE_DISCARDED, jobwire.JobFailed),
+        (job_pb2.JOB_STATE_CANCELLED, jobwire.JobCancelled),
+        (job_pb2.JOB_STATE_EXPIRED, jobwire.JobExpired),
+    ],
+)
+def test_other_ends_raise(server: Scripted, app: App, state: Any, kind: type[jobwire.JobNotSucceeded]) -> None:
+    answer_results(server, ended(state, type="smtp.Timeout", message="late", stack_trace="at x"))
+    with pytest.raises(kind, match=r"smtp.Timeout: late") as caught:
+        app.job(ID).result(WAIT)
+    assert caught.value.failure is not None
+    assert (caught.value.job_id, caught.value.failure.stack_trace) == (ID, "at x")
+
+
+def test_result_of_an_unknown_job(server: Scripted, app: App) -> None:
+    server.answers["AwaitResults"] = lambda request: [pb.AwaitResultsResponse(unknown_ids=request.job_ids)]
+    with pytest.raises(jobwire.NotFound):
+        app.job(ID).result(WAIT)
+
+
+def test_a_caller_that_gives_up_is_forgotten(server: Scripted, app: App) -> None:
+    server.answers["AwaitResults"] = lambda request: []
+    with pytest.raises(TimeoutError, match=ID):
+        app.job(ID).result("20ms")
+    with pytest.raises(jobwire.DeadlineExceeded):
+        asyncio.run(app.job(ID).aresult("20ms"))
+    eventually(lambda: any(list(request.forget_ids) == [ID] for request in server.named("AwaitResults")))
+
+
+def test_results_survive_a_broken_stream_and_share_one(server: Scripted, app: App) -> None:
+    calls = 0
+
+    def answer(request: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            unavailable()
+        return [
+            pb.AwaitResultsResponse(results=[ended(job_pb2.JOB_STATE_SUCCEEDED, job_id=i) for i in request.job_ids])
+        ]
+
+    server.answers["AwaitResults"] = answer
+    threads = [threading.Thread(target=app.job(f"{ID}{n}").result, args=(WAIT,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+        assert not thread.is_alive()
+    assert len([t for t in threading.enumerate() if t.name == "jobwire-results"]) <= 1
+
+
+def test_a_refused_await_reaches_the_caller(server: Scripted, app: App) -> None:
+    def refuse(_: Any) -> Any:
+        raise StreamEnd(grpc.StatusCode.PERMISSION_DENIED, "no")
+
+    server.answers["AwaitResults"] = refuse
+    with pytest.raises(jobwire.PermissionDenied):
+        app.job(ID).result(WAIT)
+
+
+def test_run_waits_in_the_enqueue_call_and_goes_on_with_await_results(server: Scripted, app: App) -> None:
+    server.answers["Enqueue"] = lambda request: pb.EnqueueResponse(
+        job_id=ID, status=pb.ENQUEUE_STATUS_CREATED, result=ended(job_pb2.JOB_STATE_SUCCEEDED, "7")
+    )
+    assert app.run("t", {}, wait=WAIT) == 7
+    assert 9 <= server.named("Enqueue")[0].wait.seconds <= 10
+    server.answers["Enqueue"] = lambda request: pb.EnqueueResponse(job_id=ID, status=pb.ENQUEUE_STATUS_CREATED)
+    answer_results(server, ended(job_pb2.JOB_STATE_SUCCEEDED, "8"))
+    task = app.task("t")(lambda: 8)
+    assert task.run() == 8
+    assert asyncio.run(task.arun()) == 8
+    assert server.named("Enqueue")[1].wait.seconds == 300
+
+
+# --- handles --------------------------------------------------------------------------------------------------------
+
+
+def test_status(server: Scripted, app: App) -> None:
+    def answer(request: Any) -> Any:
+        assert request.payload_format == common_pb2.PAYLOAD_FORMAT_OMIT
+        job = job_pb2.Job(
+            id=ID, state=job_pb2.JOB_STATE_RUNNING, spec=job_pb2.JobSpec(type="t", tags=["x"]), attempt=2, delivery=3
+        )
+        job.progress.percent = 40
+        job.create_time.seconds = 1_700_000_000
+        return pb.GetJobResponse(job=job)
+
+    server.answers["GetJob"] = answer
+    status = app.job(ID).status()
+    assert (status.state, status.type, status.queue, status.tags) == (JobState.RUNNING, "t", "t", ("x",))
+    assert status.progress is not None
+    assert status.progress.percent == 40
+    assert status.create_time == datetime.fromtimestamp(1_700_000_000, timezone.utc)
+    assert asyncio.run(app.job(ID).astatus()) == status
+    assert not status.state.terminal
+
+
+def test_cancel_and_retry(server: Scripted, app: App) -> None:
+    changed = common_pb2.BulkResult(matched_count=1, affected_count=1)
+    server.answers["CancelJobs"] = lambda request: pb.CancelJobsResponse(result=changed)
+    server.answers["RetryJobs"] = lambda request: pb.RetryJobsResponse(result=common_pb2.BulkResult())
+    assert app.job(ID).cancel("user left", grace="5s")
+    request = server.named("CancelJobs")[0]
+    assert (list(request.selector.ids), request.reason, request.grace.seconds) == ([ID], "user left", 5)
+    with pytest.raises(jobwire.NotFound):
+        app.job(ID).retry(reset_attempts=True)
+    assert server.named("RetryJobs")[0].reset_attempts
+    running = common_pb2.BulkResult(matched_count=1)
+    running.errors.add(id=ID, error=common_pb2.ItemError(code=9, reason="JOB_RUNNING"))
+    server.answers["RetryJobs"] = lambda request: pb.RetryJobsResponse(result=running)
+    assert not asyncio.run(app.job(ID).aretry())
+
+
+def test_retry_is_not_repeated_by_itself(server: Scripted, app: App) -> None:
+    server.answers["RetryJobs"] = unavailable
+    with pytest.raises(jobwire.Unavailable):
+        app.job(ID).retry()
+    assert len(server.named("RetryJobs")) == 1
+
+
+def watch(server: Scripted) -> None:
+    def job(state: int) -> Any:
+        return job_pb2.Job(id=ID, state=state, spec=job_pb2.JobSpec(type="t"))  # type: ignore[arg-type]
+
+    def line(index: int) -> Any:
+        return job_pb2.LogLine(index=index, level=job_pb2.LOG_LEVEL_WARN, message=f"line {index}")
+
+    def answer(request: Any) -> Any:
+        yield pb.WatchJobResponse(job=job(4))
+        if request.logs_after == 0:
+            yield pb.WatchJobResponse(lines=[line(1), line(2)])
+            unavailable()
+        yield pb.WatchJobResponse(progress=job_pb2.Progress(percent=50), lines=[line(request.logs_after + 1)])
+        yield pb.WatchJobResponse(job=job(6))
+
+    def guarded(request: Any) -> Any:
+        return answer(request)
+
+    server.answers["WatchJob"] = guarded
+
+
+def check_events(server: Scripted, events: list[Any]) -> None:
+    shown = [
+        e.state.value if isinstance(e, StateEvent) else e.message if isinstance(e, LogEvent) else e for e in events
+    ]
+    assert shown[:3] == ["running", "line 1", "line 2"]
+    assert shown[3] == "line 3"
+    assert isinstance(shown[4], ProgressEvent)
+    assert shown[5:] == ["succeeded"]
+    assert [request.logs_after for request in server.named("WatchJob")] == [0, 2]
+    assert events[1].level == logging.WARNING
+
+
+def test_events_resume_behind_the_last_line(server: Scripted, app: App) -> None:
+    watch(server)
+    check_events(server, list(app.job(ID).events()))
+
+
+def test_events_for_asyncio(server: Scripted, app: App) -> None:
+    watch(server)
+
+    async def main() -> list[Any]:
+        return [event async for event in app.job(ID).events()]
+
+    check_events(server, asyncio.run(asyncio.wait_for(main(), WAIT)))
+
+
+def test_events_raise_what_cannot_be_resumed(server: Scripted, app: App) -> None:
+    def answer(_: Any) -> Any:
+        raise StreamEnd(grpc.StatusCode.NOT_FOUND, "no such job", status_details("JOB_NOT_FOUND"))
+
+    server.answers["WatchJob"] = answer
+    with pytest.raises(jobwire.NotFound):
+        list(app.job(ID).events())
+
+
+def test_a_handle_is_cheap_and_a_task_still_a_function(app: App, server: Scripted) -> None:
+    @app.task("double")
+    def double(n: int) -> int:
+        """Twice."""
+        return 2 * n
+
+    assert isinstance(app.job(ID), Job)
+    assert double(21) == 42
+    assert double.__doc__ == "Twice."
+    assert not server.requests

@@ -1,0 +1,230 @@
+"""Several event loops in a process, forked children, and worker processes that get signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from scripted import WAIT, Scripted
+
+from jobwire import App
+from jobwire.v1 import worker_service_pb2 as pb
+
+ROOT = Path(__file__).parent.parent
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+def environment(server: Scripted, **more: str) -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
+    return {**os.environ, "JOBWIRE_URL": server.url, "PYTHONPATH": path, **more}
+
+
+@pytest.fixture
+def spawn(server: Scripted) -> Iterator[Spawn]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*command: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            env=environment(server, **env),
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_four_loops_in_a_process_share_a_client(server: Scripted, app: App) -> None:
+    ids: list[str] = []
+
+    async def produce() -> None:
+        jobs = await asyncio.gather(*(app.aenqueue("t") for _ in range(50)))
+        ids.extend(job.id for job in jobs)
+
+    threads = [threading.Thread(target=asyncio.run, args=(produce(),)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    assert len(set(ids)) == 200
+
+
+@pytest.mark.parametrize("use_before", ["", "first", "result"])
+def test_a_forked_child_makes_its_own_connection(server: Scripted, spawn: Spawn, use_before: str) -> None:
+    server.answers["AwaitResults"] = lambda request: []
+    code = """
+        import os, sys, time
+        from jobwire import App
+        app = App()
+        used = sys.argv[1]
+        if used:
+            app.enqueue("parent")
+        if used == "result":
+            try: app.job("x").result("10ms")
+            except TimeoutError: pass
+        pid = os.fork()
+        if pid == 0:
+            app.enqueue("child")
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        app.enqueue("parent after")
+        pid = os.fork()
+        if pid == 0:
+            app.enqueue("child")
+            sys.exit(8)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 8
+    """
+    process = spawn("-c", textwrap.dedent(code), use_before)
+    _, errors = process.communicate(timeout=3 * WAIT)
+    assert process.returncode == 0, errors
+    types = [request.job.type for request in server.named("Enqueue")]
+    assert types == ["parent"] * bool(use_before) + ["child", "parent after", "child"]
+
+
+def test_multiprocessing_children_enqueue(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "pool.py").write_text(
+        textwrap.dedent("""
+        import multiprocessing
+        from jobwire import App
+        app = App()
+        def enqueue(n):
+            return app.enqueue("t", {"n": n}).id
+        if __name__ == "__main__":
+            app.enqueue("parent")
+            for method in ("fork", "spawn"):
+                with multiprocessing.get_context(method).Pool(2) as pool:
+                    assert len(set(pool.map(enqueue, range(10)))) == 10
+        """)
+    )
+    process = spawn(str(tmp_path / "pool.py"))
+    _, errors = process.communicate(timeout=3 * WAIT)
+    assert process.returncode == 0, errors
+    assert len(server.named("Enqueue")) >= 1
+
+
+def test_an_idle_producer_exits_by_itself(server: Scripted, spawn: Spawn) -> None:
+    server.answers["AwaitResults"] = lambda request: []
+    code = """
+        from jobwire import Client
+        client = Client()
+        client.enqueue("t")
+        try: client.job("x").result("10ms")
+        except TimeoutError: print("bye")
+    """
+    process = spawn("-c", textwrap.dedent(code))
+    output, errors = process.communicate(timeout=WAIT)
+    assert (process.returncode, output, errors) == (0, "bye\n", "")
+
+
+def conformance_worker(spawn: Spawn, **env: str) -> subprocess.Popen[str]:
+    return spawn(str(ROOT / "tests" / "conformance_worker.py"), **env)
+
+
+def test_sigterm_drains_and_exits_zero(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = conformance_worker(spawn, CONF_CONCURRENCY="1", CONF_PREFETCH="1", CONF_LOG=str(log))
+    stream = server.stream()
+    hello = stream.welcome()
+    assert len(hello.types) == 16
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    stream.job("a", "conf.sleep", '{"ms":2000}')
+    stream.job("b", "conf.echo", "{}")
+    stream.until(lambda frame: frame.received_seq == 3)
+    process.send_signal(signal.SIGTERM)
+    frame = stream.until(lambda frame: frame.outcomes)
+    assert frame.state == pb.WORKER_STATE_DRAINING
+    assert [(o.lease_token, o.WhichOneof("result")) for o in frame.outcomes] == [("b", "released")]
+    stream.send(acked_seq=frame.seq)
+    assert stream.outcome("a").succeeded.result.text == '{"slept":2000}'
+    assert stream.half_closed.wait(WAIT)
+    stream.end()
+    assert process.wait(WAIT) == 0
+    words = [line.split() for line in log.read_text().splitlines()]
+    assert [(w[0], w[1], w[2], w[3], int(w[4])) for w in words] == [
+        ("start", "job-a", "1", "1", process.pid),
+        ("end", "job-a", "1", "1", process.pid),
+    ]
+    assert words[1][6] == "ok"
+
+
+def test_a_second_signal_releases_now(server: Scripted, spawn: Spawn) -> None:
+    process = conformance_worker(spawn)
+    stream = server.stream()
+    stream.welcome()
+    stream.job("a", "conf.hang", '{"ms":60000}')
+    stream.until(lambda frame: "a" in frame.started)
+    process.send_signal(signal.SIGINT)
+    stream.until(lambda frame: frame.state == pb.WORKER_STATE_DRAINING)
+    process.send_signal(signal.SIGINT)
+    assert stream.outcome("a").WhichOneof("result") == "released"
+    assert stream.half_closed.wait(WAIT)
+    stream.end()
+    assert process.wait(WAIT) == 0
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "hanging.py").write_text(
+        textwrap.dedent("""
+        import threading
+        from jobwire import App
+        app = App()
+        @app.task("hang")
+        def hang() -> None:
+            threading.Event().wait()
+        """)
+    )
+    process = spawn("-m", "jobwire._cli", "hanging:app", "--grace", "100ms", cwd=tmp_path)
+    stream = server.stream()
+    stream.welcome()
+    stream.job("a", "hang")
+    stream.until(lambda frame: "a" in frame.started)
+    process.send_signal(signal.SIGTERM)
+    assert stream.outcome("a").WhichOneof("result") == "released"
+    assert stream.half_closed.wait(WAIT)
+    stream.end()
+    assert process.wait(WAIT) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["nothing"], "expected module:attribute"),
+        (["nowhere.at.all:app"], "no module 'nowhere.at.all'"),
+        (["json:app"], "module 'json' has no 'app'"),
+        (["json:dumps"], "not a jobwire.App"),
+    ],
+)
+def test_the_command_says_what_is_wrong(spawn: Spawn, arguments: list[str], complaint: str) -> None:
+    process = spawn("-m", "jobwire._cli", *arguments)
+    _, errors = process.communicate(timeout=WAIT)
+    assert process.returncode == 1
+    assert complaint in errors
+
+
+def test_the_command_exits_with_one_when_the_server_refuses(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
+    import grpc
+    from scripted import StreamEnd
+
+    (tmp_path / "tasks.py").write_text("from jobwire import App\napp = App()\napp.task('t')(lambda: None)\n")
+    process = spawn("-m", "jobwire._cli", "tasks:app", cwd=tmp_path)
+    server.stream().end(StreamEnd(grpc.StatusCode.PERMISSION_DENIED, "scope work is missing"))
+    _, errors = process.communicate(timeout=WAIT)
+    assert process.returncode == 1
+    assert "scope work is missing" in errors

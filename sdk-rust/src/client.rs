@@ -1,0 +1,279 @@
+//! The producer's side: one value per process, cheap to clone.
+
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jobwire_proto::v1 as pb;
+use prost::Message;
+use serde::Serialize;
+
+use crate::backoff::Backoff;
+use crate::coalesce::{self, Coalescer};
+use crate::enqueue::{Enqueue, EnqueueMany};
+use crate::errors::{Code, Error};
+use crate::job::Job;
+use crate::payload::Payload;
+use crate::results::Results;
+use crate::target::Settings;
+use crate::task::Task;
+use crate::transport::{RpcResult, Transport};
+
+/// A call that nobody gave a deadline, repeats included.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// What a server accepts in one message, at most.
+const MESSAGE_MAX: usize = 3 << 20;
+
+/// A way to a Jobwire deployment. Cheap to clone; opens nothing until it is used, and reconnects by itself.
+///
+/// Calls are repeated while the server is UNAVAILABLE, with the same job id, for up to [`timeout`](ClientBuilder::timeout).
+/// Concurrent enqueue calls coalesce into few requests: to enqueue fast, await many at once. One call awaited at a time
+/// costs a network hop and a durable write.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub transport: Arc<Transport>,
+    pub results: Arc<Results>,
+    coalescer: Arc<Coalescer>,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client by the environment: `JOBWIRE_URL` (default `jobwire://127.0.0.1:7420`), `JOBWIRE_TOKEN` or
+    /// `JOBWIRE_TOKEN_FILE`, `JOBWIRE_CA_FILE`, `JOBWIRE_CERT_FILE`, `JOBWIRE_KEY_FILE`. Fails on values that make no
+    /// sense; whether there is a server shows with the first call.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A client of the server at `url`, everything else by the environment: `jobwire://host[:7420]`, `jobwires://` for
+    /// TLS, or a comma list of them for several servers of one deployment.
+    pub fn connect(url: impl Into<String>) -> Result<Self, Error> {
+        Self::builder().url(url).build()
+    }
+
+    /// A client with settings in code; what is not set comes from the environment.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder { settings: Settings::from_env(|name| std::env::var(name).ok()), timeout: TIMEOUT }
+    }
+
+    /// Enqueues a task; await it for the [`Job`]. Options set here win over the task's own.
+    ///
+    /// ```no_run
+    /// # use jobwire::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct SendMail { to: String }
+    /// # impl Task for SendMail { const TYPE: &'static str = "email.send"; type Output = String; }
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let job = client.enqueue(SendMail { to: "ada@example.com".into() }).delay(mins(10)).priority(2).await?;
+    /// let receipt: String = job.result().timeout(secs(20)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn enqueue<T: Task>(&self, task: T) -> Enqueue<T::Output> {
+        Enqueue::new(self.clone(), T::TYPE.to_owned(), T::options(), Payload::json(&task))
+    }
+
+    /// Enqueues a job of any type with any JSON: for generic producers. The result is read as JSON.
+    pub fn enqueue_raw<P: Serialize + ?Sized>(
+        &self,
+        r#type: impl Into<String>,
+        payload: &P,
+    ) -> Enqueue<serde_json::Value> {
+        Enqueue::new(self.clone(), r#type.into(), crate::Options::new(), Payload::json(payload))
+    }
+
+    /// Enqueues a job of any type with a payload of any form.
+    pub fn enqueue_payload(&self, r#type: impl Into<String>, payload: Payload) -> Enqueue<serde_json::Value> {
+        Enqueue::new(self.clone(), r#type.into(), crate::Options::new(), Ok(payload))
+    }
+
+    /// Enqueues many tasks; await it for one answer per item, in order. Each stands alone: a refused one does not hold
+    /// back the others. Sent in order, up to 1,000 jobs or 1 MiB a request.
+    pub fn enqueue_many<T: Task>(&self, tasks: impl IntoIterator<Item = T>) -> EnqueueMany<T::Output> {
+        let payloads = tasks.into_iter().map(|task| Payload::json(&task)).collect();
+        EnqueueMany::new(self.clone(), T::TYPE.to_owned(), T::options(), payloads)
+    }
+
+    /// Enqueues many jobs of any type with any JSON; see [`enqueue_many`](Self::enqueue_many).
+    pub fn enqueue_many_raw<P: Serialize>(
+        &self,
+        r#type: impl Into<String>,
+        payloads: impl IntoIterator<Item = P>,
+    ) -> EnqueueMany<serde_json::Value> {
+        let payloads = payloads.into_iter().map(|payload| Payload::json(&payload)).collect();
+        EnqueueMany::new(self.clone(), r#type.into(), crate::Options::new(), payloads)
+    }
+
+    /// A handle of a job known by its id. Nothing is asked of the server. Its result is read as JSON; see
+    /// [`Job::typed`].
+    pub fn job(&self, id: impl Into<String>) -> Job<serde_json::Value> {
+        Job { client: self.clone(), id: id.into(), status: None, output: PhantomData }
+    }
+
+    pub(crate) fn transport(&self) -> Arc<Transport> {
+        self.shared.transport.clone()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Shared {
+    /// When a call that begins now has to be over.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    /// Enqueues one job, in company if there is any; repeats with the same id while the server is unavailable.
+    pub async fn enqueue(&self, spec: &pb::JobSpec) -> Result<pb::EnqueueResult, Error> {
+        let job = encoded(spec)?;
+        let deadline = self.deadline();
+        let mut backoff = Backoff::calls();
+        loop {
+            match self.coalescer.enqueue(job.clone(), deadline).await {
+                Ok(result) => return Ok(result),
+                Err(error) => Box::pin(backoff.pause(error, deadline)).await?,
+            }
+        }
+    }
+
+    /// Enqueues many jobs; those that the server could not take for now are repeated with the same id.
+    pub async fn enqueue_many(&self, jobs: Vec<Bytes>) -> Vec<RpcResult<pb::EnqueueResult>> {
+        let mut results: Vec<Option<RpcResult<pb::EnqueueResult>>> = jobs.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..jobs.len()).collect();
+        let deadline = self.deadline();
+        let mut backoff = Backoff::calls();
+        while !open.is_empty() {
+            let sent = open.iter().map(|&index| jobs[index].clone()).collect();
+            let answers = match coalesce::many(&self.transport, sent, deadline).await {
+                Ok(answers) => answers,
+                Err(error) => open.iter().map(|_| Err(error.clone())).collect(),
+            };
+            let mut unavailable = None;
+            for (index, answer) in std::mem::take(&mut open).into_iter().zip(answers) {
+                if let Err(error) = &answer
+                    && error.code == Code::Unavailable
+                {
+                    unavailable = Some(error.clone());
+                    open.push(index);
+                }
+                results[index] = Some(answer);
+            }
+            if let Some(error) = unavailable
+                && backoff.pause(error, deadline).await.is_err()
+            {
+                break;
+            }
+        }
+        results.into_iter().flatten().collect()
+    }
+
+    /// A call that may be repeated.
+    pub async fn idempotent<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Error>
+    where
+        Q: Message + Clone + 'static,
+        A: Message + Default + 'static,
+    {
+        let deadline = self.deadline();
+        let mut backoff = Backoff::calls();
+        loop {
+            let timeout = deadline.saturating_duration_since(Instant::now());
+            match self.transport.unary(path, request.clone(), timeout).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => backoff.pause(error, deadline).await?,
+            }
+        }
+    }
+
+    /// A call that may not.
+    pub async fn once<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Error>
+    where
+        Q: Message + Clone + 'static,
+        A: Message + Default + 'static,
+    {
+        Ok(self.transport.unary(path, request, self.timeout).await?)
+    }
+}
+
+/// A job as it will travel; refused here when no server would take it.
+pub(crate) fn encoded(spec: &pb::JobSpec) -> Result<Bytes, Error> {
+    let size = spec.encoded_len();
+    if size > MESSAGE_MAX {
+        return Err(Error::invalid(
+            "job.payload",
+            format!("the job has {size} bytes, a message at most {MESSAGE_MAX}"),
+        ));
+    }
+    Ok(spec.encode_to_vec().into())
+}
+
+/// Settings of a [`Client`]. What is not set comes from the environment.
+#[derive(Debug, Clone)]
+pub struct ClientBuilder {
+    settings: Settings,
+    timeout: Duration,
+}
+
+impl ClientBuilder {
+    /// `jobwire://host[:7420]`, `jobwires://` for TLS, or a comma list: a random one first, the next when it is not
+    /// available.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.settings.url = Some(url.into());
+        self
+    }
+
+    /// A bearer token.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        (self.settings.token, self.settings.token_file) = (Some(token.into()), None);
+        self
+    }
+
+    /// A file that holds a bearer token; read again when the token is refused and for each new stream.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        (self.settings.token, self.settings.token_file) = (None, Some(path.into()));
+        self
+    }
+
+    /// Certificates to trust, as PEM. Default: the system's.
+    pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.ca_file = Some(path.into());
+        self
+    }
+
+    /// Certificate and key of this client, as PEM, for mTLS.
+    pub fn identity_files(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        (self.settings.cert_file, self.settings.key_file) = (Some(cert.into()), Some(key.into()));
+        self
+    }
+
+    /// Lets the token travel unencrypted beyond this machine.
+    pub fn allow_plaintext_token(mut self) -> Self {
+        self.settings.allow_plaintext_token = true;
+        self
+    }
+
+    /// How long a call may take, repeats included. Default 30 s. Waiting for results has its own.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The client. Opens nothing yet.
+    pub fn build(self) -> Result<Client, Error> {
+        let transport = Arc::new(Transport::new(self.settings.target()?));
+        Ok(Client {
+            shared: Arc::new(Shared {
+                results: Arc::new(Results::new(transport.clone())),
+                coalescer: Arc::new(Coalescer::new(transport.clone())),
+                transport,
+                timeout: self.timeout,
+            }),
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! Runs one delivered job: decodes it, finds its handler, turns what the handler returns into an outcome.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt;
+use jobwire_proto::v1 as pb;
+use prost::Message;
+use tokio::runtime::Handle;
+
+use crate::context::RawCtx;
+use crate::handler::Erased;
+use crate::job_error::{Action, JobError};
+use crate::mailbox::{Event, Mailbox};
+use crate::payload::Payload;
+use crate::session::Start;
+use crate::types::CancelReason;
+
+pub(crate) struct Runner {
+    exact: HashMap<String, Erased>,
+    /// Types that end in "*", without it; longest first.
+    prefixes: Vec<(String, Erased)>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Runner {
+    pub fn new(handlers: Vec<(String, Erased)>, mailbox: Arc<Mailbox>) -> Self {
+        let (mut exact, mut prefixes) = (HashMap::new(), Vec::new());
+        for (r#type, handler) in handlers {
+            match r#type.strip_suffix('*') {
+                Some(prefix) => prefixes.push((prefix.to_owned(), handler)),
+                None => drop(exact.insert(r#type, handler)),
+            }
+        }
+        prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        Self { exact, prefixes, mailbox }
+    }
+
+    /// Starts handlers on the user's runtime. Several cross to it as one task, which spawns them there.
+    pub fn start(self: &Arc<Self>, starts: Vec<Start>, user: &Handle) {
+        let runner = self.clone();
+        if let [_] = &starts[..] {
+            user.spawn(async move {
+                for start in starts {
+                    runner.run(start).await;
+                }
+            });
+        } else {
+            user.spawn(async move {
+                for start in starts {
+                    let runner = runner.clone();
+                    tokio::spawn(async move { runner.run(start).await });
+                }
+            });
+        }
+    }
+
+    async fn run(&self, start: Start) {
+        let begun = Instant::now();
+        let token = start.token.clone();
+        let outcome = match pb::Task::decode(start.job.task.clone()) {
+            Err(error) => {
+                let error = JobError::unprocessable(format!("the task cannot be decoded: {error}"));
+                Some(pb::Outcome { result: Some(error.into_result()), ..Default::default() })
+            }
+            Ok(task) => {
+                let handler = self.find(&task.r#type);
+                let ctx = RawCtx::new(start, task, self.mailbox.clone());
+                let ended = match handler {
+                    None => Err(JobError::release(format!("no handler for {}", ctx.job_type()))),
+                    Some(handler) => {
+                        // The call itself may panic as well, so it happens inside.
+                        let call = async { handler(ctx.clone()).await };
+                        let job = AssertUnwindSafe(ctx.clone().scope(call));
+                        job.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&*panic)))
+                    }
+                };
+                outcome(&ctx, ended)
+            }
+        };
+        self.mailbox.push(Event::Finished { token, outcome: outcome.map(Box::new), run: begun.elapsed() });
+    }
+
+    fn find(&self, r#type: &str) -> Option<Erased> {
+        self.exact
+            .get(r#type)
+            .or_else(|| self.prefixes.iter().find(|(prefix, _)| r#type.starts_with(prefix)).map(|(_, handler)| handler))
+            .cloned()
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> JobError {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the handler panicked".to_owned());
+    JobError::new(message).kind("panic")
+}
+
+/// What to report; None = nothing, because the lease is lost.
+fn outcome(ctx: &RawCtx, ended: Result<Payload, JobError>) -> Option<pb::Outcome> {
+    let reason = ctx.cancel_reason();
+    let result = match ended {
+        _ if reason == Some(CancelReason::LeaseLost) => return None,
+        Ok(result) => {
+            let result = Some(result).filter(|result| !result.is_empty()).map(Payload::into_proto);
+            pb::outcome::Result::Succeeded(pb::Succeeded { result })
+        }
+        Err(error) if *error.action() == Action::Cancelled => match reason {
+            Some(CancelReason::Timeout) => timed_out(),
+            Some(CancelReason::Shutdown) => JobError::release("worker is shutting down").into_result(),
+            _ => JobError::cancelled().message(ctx.cancel_message()).into_result(),
+        },
+        Err(error) => error.into_result(),
+    };
+    let mut outcome = pb::Outcome { result: Some(result), ..Default::default() };
+    ctx.complete(&mut outcome);
+    Some(outcome)
+}
+
+fn timed_out() -> pb::outcome::Result {
+    pb::outcome::Result::Failed(pb::Failed {
+        failure: Some(pb::Failure {
+            kind: pb::FailureKind::Timeout as i32,
+            r#type: "Timeout".to_owned(),
+            message: "the attempt ran past its timeout".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}

@@ -1,0 +1,36 @@
+//! A task: a job type declared in code, once, where producers can import it without worker code.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::options::Options;
+
+/// A job type: its name, its input (the type itself, by serde), its output and its default options.
+///
+/// ```
+/// # use jobwire::{Options, Retry, Task, mins, secs};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize)]
+/// struct SendMail { to: String, body: String }
+///
+/// impl Task for SendMail {
+///     const TYPE: &'static str = "email.send";
+///     type Output = String;
+///     fn options() -> Options {
+///         Options::new().queue("mail").timeout(secs(30)).retry(Retry::exponential(8, secs(2)).max_delay(mins(10)))
+///     }
+/// }
+/// ```
+pub trait Task: Serialize + DeserializeOwned + Send + 'static {
+    /// Name of the job type, the same in every language: `[A-Za-z0-9_.:/-]{1,128}`.
+    const TYPE: &'static str;
+
+    /// What the handler returns: any JSON value. Both ends need it, so it is written and read by serde.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+
+    /// What each enqueue starts from; the call's own options win over these. Default: everything from the queue's
+    /// configuration, then the server's.
+    fn options() -> Options {
+        Options::new()
+    }
+}

@@ -1,0 +1,268 @@
+//! The worker: handlers, how many at once, and how to stop.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use jobwire_proto::v1 as pb;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::context::RawCtx;
+use crate::convert::to_timestamp;
+use crate::errors::Error;
+use crate::handler::{Args, BlockingHandler, Handler, Prepare, States, prepare, prepare_blocking, prepare_raw};
+use crate::job_error::JobError;
+use crate::link::{Link, OnReady};
+use crate::mailbox::{Event, Mailbox};
+use crate::payload::Payload;
+use crate::runner::Runner;
+use crate::session::{Config, Session};
+use crate::task::Task;
+use crate::types::Queue;
+
+/// Below the 30 s that Kubernetes gives.
+const GRACE: Duration = Duration::from_secs(25);
+const CONCURRENCY: usize = 10;
+
+/// A worker process: takes jobs from a server and runs handlers.
+#[derive(Debug)]
+pub struct Worker(());
+
+impl Worker {
+    /// Begins a worker that uses the client's address and credentials.
+    pub fn builder(client: Client) -> WorkerBuilder {
+        WorkerBuilder {
+            client,
+            concurrency: CONCURRENCY,
+            prefetch: None,
+            grace: GRACE,
+            lease_ttl: None,
+            queues: Vec::new(),
+            default_queues: Vec::new(),
+            handlers: Vec::new(),
+            states: States::default(),
+            worker_id: None,
+            app_version: String::new(),
+            on_ready: None,
+        }
+    }
+}
+
+/// A worker to be. End with [`run`](Self::run) or [`run_until`](Self::run_until).
+#[must_use = "a worker does nothing until it is run"]
+pub struct WorkerBuilder {
+    client: Client,
+    concurrency: usize,
+    prefetch: Option<usize>,
+    grace: Duration,
+    lease_ttl: Option<Duration>,
+    queues: Vec<Queue>,
+    /// Where the handled tasks go when nobody says otherwise.
+    default_queues: Vec<String>,
+    handlers: Vec<(String, Prepare)>,
+    states: States,
+    worker_id: Option<String>,
+    app_version: String,
+    on_ready: Option<OnReady>,
+}
+
+impl WorkerBuilder {
+    /// Handlers that may run at once. Default 10.
+    pub fn concurrency(mut self, concurrency: usize) -> Self {
+        self.concurrency = concurrency.max(1);
+        self
+    }
+
+    /// Jobs to hold besides those that run, so that the next one is there when a handler ends. Default
+    /// min(concurrency, 16) for handlers that take less than 1 s on average, falling to 0 at 10 s.
+    pub fn prefetch(mut self, prefetch: usize) -> Self {
+        self.prefetch = Some(prefetch);
+        self
+    }
+
+    /// Serves a queue: a name, a prefix ending in "*", or a [`Queue`] with weight and limit. May be called repeatedly.
+    /// Default: the queues of the handled tasks.
+    pub fn queue(mut self, queue: impl Into<Queue>) -> Self {
+        self.queues.push(queue.into());
+        self
+    }
+
+    /// A value for every handler that asks for `State<S>`. One per type; a second one replaces the first.
+    pub fn state<S: Clone + Send + Sync + 'static>(mut self, state: S) -> Self {
+        self.states.insert(state);
+        self
+    }
+
+    /// Handles a task with an async function of its [`Ctx`](crate::Ctx) and up to three [`State`](crate::State)s.
+    pub fn handle<T: Task, A: Args>(self, handler: impl Handler<T, A>) -> Self {
+        self.typed::<T>(prepare(handler))
+    }
+
+    /// Handles a task with a function that blocks or computes, each call on a thread of the runtime's blocking pool.
+    pub fn handle_blocking<T: Task, A: Args>(self, handler: impl BlockingHandler<T, A>) -> Self {
+        self.typed::<T>(prepare_blocking(handler))
+    }
+
+    /// Handles jobs of a type, or of every type with a prefix when it ends in "*", without a [`Task`]: for generic
+    /// workers.
+    pub fn handle_raw<F, Fut>(mut self, r#type: impl Into<String>, handler: F) -> Self
+    where
+        F: Fn(RawCtx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Payload, JobError>> + Send + 'static,
+    {
+        let r#type = r#type.into();
+        self.default_queues.push(r#type.clone());
+        self.handlers.push((r#type, prepare_raw(handler)));
+        self
+    }
+
+    /// How long running handlers may go on once the worker drains. Then they are cancelled, with 2 s to save a
+    /// checkpoint, and their jobs released. Default 25 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Wish for the length of a lease: how long after this process vanished its jobs run elsewhere. 10 s to 5 min,
+    /// default 30 s; the server has the last word.
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.lease_ttl = Some(ttl);
+        self
+    }
+
+    /// Name for people, such as the pod's. Default "{hostname}:{pid}".
+    pub fn worker_id(mut self, id: impl Into<String>) -> Self {
+        self.worker_id = Some(id.into());
+        self
+    }
+
+    /// The application's own build, for "which deploy is failing".
+    pub fn app_version(mut self, version: impl Into<String>) -> Self {
+        self.app_version = version.into();
+        self
+    }
+
+    /// Called once, when the server has first accepted the worker.
+    pub fn on_ready(mut self, ready: impl FnOnce() + Send + 'static) -> Self {
+        self.on_ready = Some(Box::new(ready));
+        self
+    }
+
+    /// Runs until SIGTERM or SIGINT; see [`run_until`](Self::run_until).
+    pub async fn run(self) -> Result<(), Error> {
+        self.run_until(shutdown_signal()).await
+    }
+
+    /// Runs until `shutdown` resolves (or the server says TERMINATE), then drains: takes nothing new, gives back what has
+    /// not started, lets handlers finish for the grace, cancels the rest. SIGTERM or SIGINT during the drain end it at
+    /// once. Handlers run on the runtime this is called on; the stream lives on a thread of its own, where `shutdown` is
+    /// polled as well.
+    ///
+    /// Reconnects for ever. Fails when a handler's state is missing, and when the server refuses this worker for good
+    /// (FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED). Dropping the future cuts the connection: the jobs run
+    /// elsewhere when their leases run out.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let mailbox = Arc::new(Mailbox::default());
+        let config = self.config();
+        let mut handlers = Vec::with_capacity(self.handlers.len());
+        for (r#type, prepare) in self.handlers {
+            handlers.push((r#type, prepare(&self.states)?));
+        }
+        if handlers.is_empty() {
+            return Err(Error::Config("a worker needs a handler: add .handle(…)".into()));
+        }
+        let link = Link {
+            session: Session::new(config, rand::random(), Instant::now()),
+            transport: self.client.transport(),
+            mailbox: mailbox.clone(),
+            runner: Arc::new(Runner::new(handlers, mailbox.clone())),
+            user: Handle::current(),
+            shutdown: Box::pin(shutdown),
+            on_ready: self.on_ready,
+        };
+        let done = link.spawn()?;
+        let _abandon = AbandonOnDrop(mailbox);
+        done.await.unwrap_or_else(|_| Err(Error::Config("the session thread panicked; this is a bug".into())))
+    }
+
+    fn typed<T: Task>(mut self, prepare: Prepare) -> Self {
+        self.default_queues.push(T::options().queue_or(T::TYPE).to_owned());
+        self.handlers.push((T::TYPE.to_owned(), prepare));
+        self
+    }
+
+    fn config(&self) -> Config {
+        let hostname = hostname();
+        let pid = std::process::id();
+        let mut queues = self.queues.clone();
+        if queues.is_empty() {
+            for queue in &self.default_queues {
+                if !queues.iter().any(|known| known.subscription.queue == *queue) {
+                    queues.push(Queue::new(queue));
+                }
+            }
+        }
+        Config {
+            session_id: Uuid::new_v4().to_string(),
+            worker_id: self.worker_id.clone().unwrap_or_else(|| format!("{hostname}:{pid}")),
+            types: self.handlers.iter().map(|(r#type, _)| r#type.clone()).collect(),
+            subscriptions: queues.into_iter().map(|queue| queue.subscription).collect(),
+            concurrency: self.concurrency,
+            prefetch: self.prefetch,
+            grace: self.grace,
+            lease_ttl: self.lease_ttl,
+            info: pb::WorkerInfo {
+                hostname,
+                pid: i32::try_from(pid).unwrap_or(0),
+                sdk: "rust".to_owned(),
+                sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
+                runtime: "tokio".to_owned(),
+                app_version: self.app_version.clone(),
+                start_time: Some(to_timestamp(SystemTime::now())),
+                ..Default::default()
+            },
+        }
+    }
+}
+
+/// Ends the session thread with the future that waits for it.
+struct AbandonOnDrop(Arc<Mailbox>);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.0.push(Event::Abandon);
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT (Ctrl-C).
+pub async fn shutdown_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot listen to SIGTERM");
+                let _ = tokio::signal::ctrl_c().await;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+fn hostname() -> String {
+    let named = std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty());
+    named
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned()))
+        .unwrap_or_else(|| "localhost".to_owned())
+}

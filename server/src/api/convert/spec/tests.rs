@@ -1,0 +1,180 @@
+//! Every option of a job at its edges, and the stored task.
+use prost_types::{Duration, Timestamp};
+
+use super::*;
+use crate::model::{
+    job::{BodyKind, Payload},
+    limits::Limits,
+    time::DAY,
+};
+
+const NOW: i64 = 1_800_000_000_000;
+
+fn read(change: impl FnOnce(&mut v1::JobSpec)) -> Parsed<JobSpec> {
+    let mut spec = v1::JobSpec { r#type: "mail.send".into(), ..Default::default() };
+    change(&mut spec);
+    job_spec(Ctx { limits: &Limits::default(), now_ms: NOW, strict: true }, spec)
+}
+
+fn good(change: impl FnOnce(&mut v1::JobSpec)) -> JobSpec {
+    read(change).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The field that a refusal names.
+fn refused(change: impl FnOnce(&mut v1::JobSpec)) -> String {
+    let item = read(change).expect_err("refused").into_item();
+    assert_eq!(item.reason, "INVALID_FIELD", "{item:?}");
+    item.field
+}
+
+fn retry(change: impl FnOnce(&mut v1::RetryPolicy)) -> impl FnOnce(&mut v1::JobSpec) {
+    |spec| change(spec.retry.get_or_insert_default())
+}
+
+fn seconds(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
+}
+
+#[test]
+fn a_type_is_all_it_takes() {
+    let spec = good(|_| ());
+    assert_eq!(spec.kind.as_str(), "mail.send");
+    assert_eq!((spec.queue, spec.id, spec.start, spec.timeout_ms), (None, None, Start::Now, None));
+    assert_eq!(spec.retry, RetrySpec::default());
+}
+
+#[test]
+fn names_and_ids() {
+    assert_eq!(refused(|s| s.r#type.clear()), "type");
+    for bad in ["a b", "a\0", "a\r\n", "{a}", "a*", "ä", "\u{202e}a", &"x".repeat(129)] {
+        assert_eq!(refused(|s| s.queue = bad.into()), "queue", "{bad:?}");
+    }
+    good(|s| s.queue = "x".repeat(128));
+    good(|s| s.queue = "a/../b:c.d".into());
+    assert_eq!(refused(|s| s.id = "7".into()), "id");
+    assert_eq!(refused(|s| s.parent_id = "7".into()), "parent_id");
+}
+
+#[test]
+fn numbers() {
+    for bad in [-5, 5, i32::MIN, i32::MAX] {
+        assert_eq!(refused(|s| s.priority = bad), "priority");
+    }
+    assert_eq!(good(|s| s.priority = -4).priority, -4);
+    assert_eq!(refused(retry(|r| r.max_attempts = -2)), "retry.max_attempts");
+    assert_eq!(good(retry(|r| r.max_attempts = -1)).retry.max_attempts, Some(-1));
+    for bad in [0.9, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(refused(retry(|r| r.multiplier = bad)), "retry.multiplier", "{bad}");
+    }
+    for bad in [-0.1, 1.1, f64::NAN] {
+        assert_eq!(refused(retry(|r| r.jitter = Some(bad))), "retry.jitter", "{bad}");
+    }
+    assert_eq!(refused(retry(|r| r.max_crashes = Some(-2))), "retry.max_crashes");
+    assert_eq!(refused(retry(|r| r.on_exhausted = 9)), "retry.on_exhausted");
+}
+
+#[test]
+fn spans_and_times() {
+    assert_eq!(refused(|s| s.timeout = Some(seconds(0))), "timeout");
+    assert_eq!(refused(|s| s.timeout = Some(seconds(30 * 86_400 + 1))), "timeout");
+    assert_eq!(good(|s| s.timeout = Some(seconds(30 * 86_400))).timeout_ms, Some(30 * DAY));
+    assert_eq!(refused(|s| s.start = Some(job_spec::Start::Delay(seconds(-1)))), "delay");
+    assert_eq!(refused(|s| s.start = Some(job_spec::Start::Delay(seconds(3_654 * 86_400)))), "delay");
+    let at = |seconds| Some(job_spec::Start::ScheduleTime(Timestamp { seconds, nanos: 0 }));
+    assert_eq!(refused(|s| s.start = at(NOW / 1_000 + 3_654 * 86_400)), "schedule_time");
+    assert_eq!(refused(|s| s.start = at(-62_135_596_801)), "schedule_time");
+    assert_eq!(good(|s| s.start = at(1)).start, Start::At(1_000));
+    let ttl = |s| Some(job_spec::Expiration::Ttl(seconds(s)));
+    assert_eq!(refused(|s| s.expiration = ttl(0)), "ttl");
+    let expire = |ms: i64| Some(job_spec::Expiration::ExpireTime(to_time(ms)));
+    assert_eq!(refused(|s| s.expiration = expire(NOW)), "expire_time");
+    assert_eq!(
+        refused(|s| {
+            s.start = Some(job_spec::Start::Delay(seconds(10)));
+            s.expiration = expire(NOW + 10_000);
+        }),
+        "expire_time"
+    );
+    assert_eq!(good(|s| s.expiration = expire(NOW + 1)).expiry, Some(Expiry::At(NOW + 1)));
+    assert_eq!(good(|s| s.retention = Some(seconds(0))).retention_ms, Some(0));
+    assert_eq!(refused(|s| s.dead_retention = Some(seconds(-1))), "dead_retention");
+    assert_eq!(refused(retry(|r| r.delays = vec![seconds(1), seconds(-1)])), "retry.delays[1]");
+    assert_eq!(
+        refused(retry(|r| {
+            r.initial_delay = Some(seconds(2));
+            r.max_delay = Some(seconds(1));
+        })),
+        "retry.max_delay"
+    );
+}
+
+#[test]
+fn headers_tags_and_payload() {
+    let header = |key: &str, value: &str| {
+        let pair = (key.to_owned(), value.to_owned());
+        move |s: &mut v1::JobSpec| drop(s.headers.insert(pair.0, pair.1))
+    };
+    assert_eq!(refused(header("Upper", "x")), "headers");
+    assert_eq!(refused(header("", "x")), "headers");
+    assert_eq!(refused(header("jobwire-x", "x")), "headers[\"jobwire-x\"]");
+    assert_eq!(refused(header("x", &"y".repeat(8 << 10))), "headers");
+    assert_eq!(refused(|s| s.headers = (0..65).map(|i| (i.to_string(), String::new())).collect()), "headers");
+    good(header("traceparent", "not a trace parent: carried unread"));
+    assert_eq!(refused(|s| s.tags = vec!["a".into(); 17]), "tags");
+    assert_eq!(refused(|s| s.tags = vec!["a".into(), "x".repeat(65)]), "tags[1]");
+    let body =
+        |n: usize| Some(v1::Payload { body: Some(v1::payload::Body::Text("x".repeat(n))), ..Default::default() });
+    good(|s| s.payload = body(1 << 20));
+    assert_eq!(refused(|s| s.payload = body((1 << 20) + 1)), "payload");
+}
+
+#[test]
+fn options_to_come_are_refused_by_name() {
+    type Change = fn(&mut v1::JobSpec);
+    let cases: [(&str, Change); 7] = [
+        ("fairness_key", |s| s.fairness_key = "a".into()),
+        ("unique", |s| s.unique = Some(v1::Unique::default())),
+        ("idempotency_key", |s| s.idempotency_key = "a".into()),
+        ("idempotency_ttl", |s| s.idempotency_ttl = Some(seconds(1))),
+        ("heartbeat_timeout", |s| s.heartbeat_timeout = Some(seconds(1))),
+        ("total_timeout", |s| s.total_timeout = Some(seconds(1))),
+        ("depends_on", |s| s.depends_on = vec![v1::Dependency::default()]),
+    ];
+    for (field, change) in cases {
+        let item = read(change).expect_err(field).into_item();
+        assert_eq!((item.reason.as_str(), item.field.as_str()), ("FEATURE_DISABLED", field));
+    }
+}
+
+#[test]
+fn on_streams_unknown_enum_values_mean_nothing() {
+    let spec = v1::JobSpec {
+        r#type: "a".into(),
+        retry: Some(v1::RetryPolicy { on_exhausted: 9, ..Default::default() }),
+        ..Default::default()
+    };
+    let ctx = Ctx { limits: &Limits::default(), now_ms: NOW, strict: false };
+    assert_eq!(job_spec(ctx, spec).expect("valid").retry.on_exhausted, None);
+}
+
+#[test]
+fn a_stored_task_reads_back() {
+    let task = Task {
+        id: JobId::from_bytes([9; 16]),
+        kind: "a".parse().expect("a name"),
+        queue: "b".parse().expect("a name"),
+        payload: Some(Payload {
+            kind: BodyKind::Text,
+            bytes: "{}".into(),
+            content_type: "application/json".into(),
+            content_encoding: String::new(),
+        }),
+        headers: vec![("traceparent".into(), "00".into())],
+        priority: -3,
+        create_ms: NOW,
+        tags: vec!["t".into()],
+        parent: Some(JobId::from_bytes([8; 16])),
+    };
+    assert_eq!(ProtoTasks.decode(&ProtoTasks.encode(task.clone())), Some(task));
+    assert_eq!(ProtoTasks.decode(&Bytes::from_static(b"\xff")), None);
+}

@@ -1,0 +1,623 @@
+//! Matches free slots with waiting jobs. ONE task that knows every connected worker's window and every queue that one of
+//! them serves: it claims what fits, routes each job to a worker that handles its type, and sleeps while nothing waits.
+//!
+//! One task for all queues, not one for each, because the slots of a worker are shared by its queues: weights, strict
+//! order and the window (W1) need one place that counts.
+use std::{sync::Arc, time::Duration};
+
+use hashbrown::{HashMap, HashSet};
+use tokio::sync::{
+    broadcast::{Receiver as Wakes, error::RecvError},
+    mpsc,
+};
+use tracing::{error, warn};
+
+use super::{Inner, clock, order, session};
+use crate::{
+    model::{
+        ids::{JobId, Pattern, QueueName, Shard, TypeName},
+        limits::STORE_BATCH,
+        op::{Act, Claim, Claimed, Guard, Leased, Op, Wake},
+        state::State,
+        worker::Subscription,
+    },
+    store::StoreError,
+};
+
+/// A job whose type nobody here handles waits so long, doubling up to the second number.
+const UNHANDLED_MS: (i64, i64) = (5_000, 60_000);
+/// A job whose only capable workers are busy goes back for so long, so that it blocks nobody else.
+const BUSY_MS: i64 = 500;
+/// Bodies of one claim together at most.
+const CLAIM_BYTES: usize = 8 << 20;
+
+/// Names a member of the dispatcher: one stream, or one long-poll.
+pub type Key = u64;
+
+/// A window as the dispatcher sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Window {
+    pub slots: u32,
+    /// 0 = no limit.
+    pub max_bytes: u64,
+    pub concurrency: u32,
+    /// False while the worker is quiet, draining, or silent.
+    pub accepting: bool,
+}
+
+/// Leases that no longer count, by queue.
+#[derive(Clone, Debug)]
+pub struct Freed {
+    pub queue: QueueName,
+    pub count: u32,
+    pub bytes: u64,
+}
+
+/// Types that a worker handles.
+#[derive(Clone, Debug)]
+pub struct Types {
+    exact: HashSet<TypeName>,
+    prefixes: Vec<Pattern>,
+}
+
+impl Types {
+    pub fn new(patterns: &[Pattern]) -> Self {
+        let mut types = Self { exact: HashSet::new(), prefixes: Vec::new() };
+        for pattern in patterns {
+            match pattern {
+                Pattern::Exact(name) => _ = types.exact.insert(name.clone()),
+                Pattern::Prefix(_) => types.prefixes.push(pattern.clone()),
+            }
+        }
+        types
+    }
+
+    pub fn handles(&self, kind: &TypeName) -> bool {
+        (self.exact.is_empty() && self.prefixes.is_empty())
+            || self.exact.contains(kind)
+            || self.prefixes.iter().any(|prefix| prefix.matches(kind.as_str()))
+    }
+}
+
+/// What a member brings along.
+pub struct Joining {
+    pub key: Key,
+    pub events: mpsc::Sender<session::Event>,
+    pub types: Types,
+    pub subscriptions: Vec<Subscription>,
+    /// Queues that exist now and match a prefix among the subscriptions.
+    pub known_queues: Vec<QueueName>,
+    pub window: Window,
+    /// Leases brought along.
+    pub held: Vec<Freed>,
+}
+
+pub enum Event {
+    Join(Box<Joining>),
+    Leave(Key),
+    Freed(Key, Vec<Freed>),
+    Window(Key, Window),
+    /// The worker answered a recall, one way or another.
+    Recalled(Key),
+    Claimed {
+        queue: QueueName,
+        plan: Vec<(Key, usize)>,
+        result: Result<Claimed, StoreError>,
+    },
+    QueueChanged {
+        queue: QueueName,
+        paused: bool,
+    },
+    Look(QueueName),
+    /// Jobs set aside because nobody handles their type, by queue and type.
+    Unhandled(tokio::sync::oneshot::Sender<Vec<(QueueName, TypeName, u64)>>),
+    Stop,
+}
+
+struct Member {
+    events: mpsc::Sender<session::Event>,
+    types: Types,
+    subscriptions: Vec<Subscription>,
+    window: Window,
+    in_use: u32,
+    bytes: u64,
+    per_queue: HashMap<QueueName, u32>,
+    /// The lanes it is a member of.
+    queues: Vec<QueueName>,
+    recalling: bool,
+}
+
+impl Member {
+    fn free(&self) -> usize {
+        if !self.window.accepting || (self.window.max_bytes > 0 && self.bytes >= self.window.max_bytes) {
+            return 0;
+        }
+        self.window.slots.saturating_sub(self.in_use) as usize
+    }
+
+    fn subscription(&self, queue: &QueueName) -> Option<usize> {
+        self.subscriptions.iter().position(|s| s.queue.matches(queue.as_str()))
+    }
+
+    fn fits(&self, bytes: u64) -> bool {
+        self.window.max_bytes == 0 || self.bytes == 0 || self.bytes + bytes <= self.window.max_bytes
+    }
+
+    fn count(&mut self, queue: &QueueName, bytes: u64) {
+        self.in_use += 1;
+        self.bytes += bytes;
+        *self.per_queue.entry(queue.clone()).or_insert(0) += 1;
+    }
+
+    fn uncount(&mut self, freed: &Freed) {
+        self.in_use = self.in_use.saturating_sub(freed.count);
+        self.bytes = self.bytes.saturating_sub(freed.bytes);
+        if let Some(held) = self.per_queue.get_mut(&freed.queue) {
+            *held = held.saturating_sub(freed.count);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Lane {
+    members: Vec<Key>,
+    /// The queue may have jobs. False = a claim has proved it empty, so the next push raises a wake.
+    hint: bool,
+    claiming: bool,
+    /// A wake came while a claim was under way.
+    woken: bool,
+    picked: u64,
+    turn: usize,
+    unhandled: HashMap<TypeName, (u64, i64)>,
+}
+
+struct Dispatch {
+    inner: Arc<Inner>,
+    events: mpsc::Sender<Event>,
+    members: HashMap<Key, Member>,
+    lanes: HashMap<QueueName, Lane>,
+    dirty: Vec<QueueName>,
+    stopping: bool,
+}
+
+/// Runs until the engine stops.
+pub async fn run(inner: Arc<Inner>, mut inbox: mpsc::Receiver<Event>, mut wakes: Wakes<Wake>) {
+    let events = inner.dispatch.clone();
+    let mut dispatch =
+        Dispatch { inner, events, members: HashMap::new(), lanes: HashMap::new(), dirty: Vec::new(), stopping: false };
+    loop {
+        tokio::select! {
+            event = inbox.recv() => match event {
+                Some(event) => dispatch.on(event),
+                None => return,
+            },
+            wake = wakes.recv() => match wake {
+                Ok(wake) => dispatch.on_wake(wake),
+                Err(RecvError::Lagged(_)) => dispatch.on_wake(Wake::Reset),
+                Err(RecvError::Closed) => return,
+            },
+            () = dispatch.inner.stopped.cancelled() => return,
+        }
+        // What has arrived meanwhile is taken in before slots are shared out: bigger claims, fewer of them.
+        while let Ok(event) = inbox.try_recv() {
+            dispatch.on(event);
+        }
+        dispatch.pump();
+    }
+}
+
+impl Dispatch {
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Join(joining) => self.join(*joining),
+            Event::Leave(key) => self.leave(key),
+            Event::Freed(key, freed) => {
+                if let Some(member) = self.members.get_mut(&key) {
+                    freed.iter().for_each(|freed| member.uncount(freed));
+                    self.touch(key);
+                }
+            }
+            Event::Window(key, window) => {
+                if let Some(member) = self.members.get_mut(&key) {
+                    member.window = window;
+                    self.touch(key);
+                }
+            }
+            Event::Recalled(key) => {
+                if let Some(member) = self.members.get_mut(&key) {
+                    member.recalling = false;
+                }
+            }
+            Event::Claimed { queue, plan, result } => self.claimed(queue, plan, result),
+            Event::QueueChanged { queue, paused } if paused => self.recall(&queue, usize::MAX),
+            Event::QueueChanged { queue, .. } | Event::Look(queue) => self.look(&queue),
+            Event::Unhandled(reply) => {
+                let list = self.lanes.iter().flat_map(|(queue, lane)| {
+                    lane.unhandled.iter().map(|(kind, (count, _))| (queue.clone(), kind.clone(), *count))
+                });
+                _ = reply.send(list.collect());
+            }
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    fn on_wake(&mut self, wake: Wake) {
+        match wake {
+            Wake::Ready(queue) => self.look(&queue),
+            Wake::Timer => {}
+            Wake::Cancel(ids) => {
+                let ids: Arc<[JobId]> = ids.into();
+                for member in self.members.values() {
+                    // A worker whose inbox is full hears of it with its next renewal.
+                    _ = member.events.try_send(session::Event::Cancelled(ids.clone()));
+                }
+            }
+            Wake::Queue(queue) => self.read_queue(queue),
+            Wake::Reset => {
+                let all: Vec<QueueName> = self.lanes.keys().cloned().collect();
+                all.iter().for_each(|queue| self.look(queue));
+                self.inner.hub.touched_all();
+            }
+        }
+    }
+
+    fn join(&mut self, joining: Joining) {
+        let Joining { key, events, types, subscriptions, known_queues, window, held } = joining;
+        let mut member = Member {
+            events,
+            types,
+            subscriptions,
+            window,
+            in_use: 0,
+            bytes: 0,
+            per_queue: HashMap::new(),
+            queues: Vec::new(),
+            recalling: false,
+        };
+        for held in held {
+            member.in_use += held.count;
+            member.bytes += held.bytes;
+            *member.per_queue.entry(held.queue).or_insert(0) += held.count;
+        }
+        let exact = member.subscriptions.iter().filter_map(|s| match &s.queue {
+            Pattern::Exact(name) => Some(name.clone()),
+            Pattern::Prefix(_) => None,
+        });
+        let queues: Vec<QueueName> = exact.chain(known_queues).collect();
+        self.members.insert(key, member);
+        for queue in queues {
+            self.serve(key, queue);
+        }
+    }
+
+    fn serve(&mut self, key: Key, queue: QueueName) {
+        let lane = self.lanes.entry(queue.clone()).or_default();
+        let member = self.members.get_mut(&key).expect("only members serve");
+        if !lane.members.contains(&key) {
+            lane.members.push(key);
+            member.queues.push(queue.clone());
+        }
+        lane.unhandled.retain(|kind, _| !member.types.handles(kind));
+        self.look(&queue);
+    }
+
+    fn leave(&mut self, key: Key) {
+        self.members.remove(&key);
+        self.lanes.retain(|_, lane| {
+            lane.members.retain(|member| *member != key);
+            !lane.members.is_empty() || lane.claiming
+        });
+    }
+
+    /// The queue may have jobs now.
+    fn look(&mut self, queue: &QueueName) {
+        if !self.lanes.contains_key(queue) {
+            // A queue that is new: those who subscribed to a prefix of its name serve it from now on.
+            let serving = self.members.iter_mut().filter(|(_, member)| member.subscription(queue).is_some());
+            let members: Vec<Key> = serving
+                .map(|(key, member)| {
+                    member.queues.push(queue.clone());
+                    *key
+                })
+                .collect();
+            if members.is_empty() {
+                return;
+            }
+            self.lanes.insert(queue.clone(), Lane { members, ..Lane::default() });
+        }
+        if let Some(lane) = self.lanes.get_mut(queue) {
+            lane.hint = true;
+            lane.woken = lane.claiming;
+            self.dirty.push(queue.clone());
+        }
+    }
+
+    /// A member has room, or less: look at its queues again.
+    fn touch(&mut self, key: Key) {
+        for queue in &self.members[&key].queues {
+            if self.lanes.get(queue).is_some_and(|lane| lane.hint && !lane.claiming) {
+                self.dirty.push(queue.clone());
+            }
+        }
+    }
+
+    fn pump(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        if dirty.len() > 1 {
+            dirty.sort_unstable();
+            dirty.dedup();
+        }
+        for queue in dirty {
+            self.claim(queue);
+        }
+    }
+
+    fn claim(&mut self, queue: QueueName) {
+        let Some(lane) = self.lanes.get(&queue) else { return };
+        if self.stopping || lane.claiming || !lane.hint {
+            return;
+        }
+        let turn = lane.turn;
+        let members: Vec<Key> =
+            (0..lane.members.len()).map(|i| lane.members[(turn + i) % lane.members.len()]).collect();
+        let mut left = STORE_BATCH;
+        let mut bytes = 0usize;
+        let mut plan = Vec::new();
+        for key in members {
+            let wanted = self.share(key, &queue).min(left);
+            if wanted > 0 {
+                let member = self.members.get_mut(&key).expect("a lane's members exist");
+                member.in_use += wanted as u32;
+                bytes = bytes.saturating_add(match member.window.max_bytes {
+                    0 => CLAIM_BYTES,
+                    most => most.saturating_sub(member.bytes) as usize,
+                });
+                plan.push((key, wanted));
+                left -= wanted;
+            }
+        }
+        if plan.is_empty() {
+            return;
+        }
+        let want = STORE_BATCH - left;
+        let lane = self.lanes.get_mut(&queue).expect("looked up above");
+        lane.turn = lane.turn.wrapping_add(1);
+        lane.claiming = true;
+        lane.woken = false;
+        let claim = Claim {
+            queue: queue.clone(),
+            secrets: clock::secrets(want),
+            from_bottom: order::from_bottom(lane.picked, want),
+            bytes: bytes.min(CLAIM_BYTES),
+            lease_ms: self.inner.config.delivery_ttl_ms,
+            started: false,
+        };
+        let (inner, events) = (self.inner.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let result = inner.store.claim(Shard(0), claim).await;
+            _ = events.send(Event::Claimed { queue, plan, result }).await;
+        });
+    }
+
+    /// How many leases of `queue` member `key` may take now.
+    fn share(&self, key: Key, queue: &QueueName) -> usize {
+        let member = &self.members[&key];
+        let free = member.free();
+        let Some(index) = member.subscription(queue) else { return 0 };
+        if free == 0 {
+            return 0;
+        }
+        let subscription = &member.subscriptions[index];
+        let may_have_jobs = |s: &Subscription| match &s.queue {
+            Pattern::Exact(name) => self.lanes.get(name).is_some_and(|lane| lane.hint),
+            Pattern::Prefix(_) => self.lanes.iter().any(|(name, lane)| lane.hint && s.queue.matches(name.as_str())),
+        };
+        if subscription.strict && member.subscriptions[..index].iter().any(may_have_jobs) {
+            return 0;
+        }
+        let total = if member.subscriptions.len() == 1 {
+            subscription.weight
+        } else {
+            member.subscriptions.iter().filter(|s| may_have_jobs(s)).map(|s| s.weight).sum()
+        };
+        let share = order::share(free, subscription.weight, total);
+        match subscription.max_slots {
+            0 => share,
+            most => share.min(most.saturating_sub(member.per_queue.get(queue).copied().unwrap_or(0)) as usize),
+        }
+    }
+
+    fn claimed(&mut self, queue: QueueName, mut plan: Vec<(Key, usize)>, result: Result<Claimed, StoreError>) {
+        let Some(lane) = self.lanes.get_mut(&queue) else { return };
+        lane.claiming = false;
+        let wanted: usize = plan.iter().map(|(_, n)| n).sum();
+        let claimed = match result {
+            Ok(claimed) => claimed,
+            Err(StoreError::Closed) => return,
+            Err(error) => {
+                error!(%queue, %error, "cannot claim");
+                look_later(self.events.clone(), queue.clone(), Duration::from_millis(500));
+                Claimed { jobs: Vec::new(), more: false }
+            }
+        };
+        lane.picked += claimed.jobs.len() as u64;
+        lane.hint = claimed.more || lane.woken;
+        let (more, starved) = (lane.hint, claimed.jobs.len() < wanted);
+        self.inner.meters.started(&claimed.jobs);
+        if lane.members.is_empty() {
+            self.put_back(claimed.jobs.iter().map(|job| (job, ready_again())).collect());
+            self.lanes.remove(&queue);
+            return;
+        }
+        self.deliver(&queue, &mut plan, claimed.jobs);
+        for (key, unused) in plan {
+            if let Some(member) = self.members.get_mut(&key) {
+                member.in_use = member.in_use.saturating_sub(unused as u32);
+                // What this claim held in vain may serve a queue that found no slot meanwhile.
+                self.touch(key);
+            }
+        }
+        if more {
+            self.dirty.push(queue);
+        } else if starved {
+            self.recall_surplus(&queue);
+        }
+    }
+
+    /// Routes jobs to members, those with a reservation first; what cannot be placed goes back.
+    fn deliver(&mut self, queue: &QueueName, plan: &mut [(Key, usize)], jobs: Vec<Leased>) {
+        let mut parcels: Vec<(Key, Vec<Leased>)> = plan.iter().map(|(key, n)| (*key, Vec::with_capacity(*n))).collect();
+        let mut back = Vec::new();
+        for job in jobs {
+            let bytes = size(&job);
+            let place = plan.iter().position(|(key, left)| {
+                *left > 0 && self.members.get(key).is_some_and(|m| m.types.handles(&job.meta.kind) && m.fits(bytes))
+            });
+            match place {
+                Some(index) => {
+                    let member = self.members.get_mut(&plan[index].0).expect("just found");
+                    plan[index].1 -= 1;
+                    member.in_use -= 1;
+                    member.count(queue, bytes);
+                    parcels[index].1.push(job);
+                }
+                None => back.push(job),
+            }
+        }
+        for (key, jobs) in parcels.into_iter().filter(|(_, jobs)| !jobs.is_empty()) {
+            let member = self.members.get(&key).expect("a parcel's member exists");
+            if let Err(error) = member.events.try_send(session::Event::Deliver(jobs)) {
+                let (mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) = error;
+                if let session::Event::Deliver(jobs) = event {
+                    let freed =
+                        Freed { queue: queue.clone(), count: jobs.len() as u32, bytes: jobs.iter().map(size).sum() };
+                    self.members.get_mut(&key).expect("a parcel's member exists").uncount(&freed);
+                    self.put_back(jobs.iter().map(|job| (job, ready_again())).collect());
+                }
+            }
+        }
+        if !back.is_empty() {
+            self.set_aside(queue, back);
+        }
+    }
+
+    /// Jobs that no free worker here takes: for a moment when one that handles them is merely busy, for longer when there
+    /// is none.
+    fn set_aside(&mut self, queue: &QueueName, jobs: Vec<Leased>) {
+        let lane = self.lanes.get_mut(queue).expect("jobs came from this lane");
+        let mut acts = Vec::with_capacity(jobs.len());
+        for job in &jobs {
+            let capable = lane
+                .members
+                .iter()
+                .filter_map(|key| self.members.get(key))
+                .any(|member| member.types.handles(&job.meta.kind));
+            let delay_ms = if capable {
+                BUSY_MS
+            } else {
+                let (count, delay_ms) = lane.unhandled.entry(job.meta.kind.clone()).or_insert((0, UNHANDLED_MS.0));
+                *count += 1;
+                if *count == 1 {
+                    warn!(%queue, kind = %job.meta.kind, "no connected worker handles this type");
+                }
+                let now = *delay_ms;
+                *delay_ms = (now * 2).min(UNHANDLED_MS.1);
+                now
+            };
+            acts.push((
+                job,
+                Act::Later {
+                    to: State::Scheduled,
+                    delay_ms,
+                    counts: false,
+                    outcome: None,
+                    checkpoint: None,
+                    effects: Vec::new(),
+                },
+            ));
+        }
+        self.put_back(acts);
+    }
+
+    fn put_back(&self, acts: Vec<(&Leased, Act)>) {
+        let ops =
+            acts.into_iter().map(|(job, act)| Op { id: job.meta.id, guard: Guard::Token(job.secret), act }).collect();
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            // If this fails the delivery leases run out by themselves.
+            if let Err(error) = inner.apply(ops).await {
+                warn!(%error, "jobs that found no worker come back when their delivery leases run out");
+            }
+        });
+    }
+
+    /// The queue is empty and somebody is idle: ask those who hold more than they can run to give the rest back.
+    fn recall_surplus(&mut self, queue: &QueueName) {
+        let Some(lane) = self.lanes.get(queue) else { return };
+        if lane.members.len() < 2 {
+            return;
+        }
+        let idle: usize = lane
+            .members
+            .iter()
+            .filter_map(|key| self.members.get(key))
+            .map(|m| if m.window.accepting { concurrency(m).saturating_sub(m.in_use) as usize } else { 0 })
+            .sum();
+        if idle > 0 {
+            self.recall(queue, idle);
+        }
+    }
+
+    fn recall(&mut self, queue: &QueueName, most: usize) {
+        let Some(lane) = self.lanes.get(queue) else { return };
+        let mut left = most;
+        for key in &lane.members {
+            let Some(member) = self.members.get_mut(key) else { continue };
+            let surplus = match most {
+                usize::MAX => usize::MAX,
+                _ => member.in_use.saturating_sub(concurrency(member)) as usize,
+            };
+            let count = surplus.min(left);
+            if count == 0 || (member.recalling && most != usize::MAX) {
+                continue;
+            }
+            let recall = session::Event::Recall { queue: queue.clone(), count };
+            if member.events.try_send(recall).is_ok() {
+                member.recalling = true;
+                left = left.saturating_sub(count);
+            }
+        }
+    }
+
+    fn read_queue(&self, queue: QueueName) {
+        let (inner, events) = (self.inner.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let facts = inner.store.queues(Some(std::slice::from_ref(&queue))).await;
+            let paused = facts.is_ok_and(|facts| facts.first().is_some_and(|facts| facts.pause.is_some()));
+            _ = events.send(Event::QueueChanged { queue, paused }).await;
+        });
+    }
+}
+
+fn look_later(events: mpsc::Sender<Event>, queue: QueueName, pause: Duration) {
+    tokio::spawn(async move {
+        tokio::time::sleep(pause).await;
+        _ = events.send(Event::Look(queue)).await;
+    });
+}
+
+fn concurrency(member: &Member) -> u32 {
+    match member.window.concurrency {
+        0 => member.window.slots,
+        some => some,
+    }
+}
+
+fn ready_again() -> Act {
+    Act::Ready { front: true, crashed: false, attempt: None, checkpoint: None }
+}
+
+/// Bytes of a job that count against a window.
+pub fn size(job: &Leased) -> u64 {
+    job.body.as_ref().map_or(0, |body| body.task.len() as u64)
+}

@@ -1,0 +1,728 @@
+//! One connected worker. A task owns its window, its leases, what it is owed and what it owes; everything else sends it
+//! events. It never waits for the store: store calls are futures beside the loop, and their answers are events too.
+pub(super) mod open;
+mod outbox;
+mod tick;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use hashbrown::HashSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use self::{outbox::Outbox, tick::Agenda};
+pub use super::leases::Lease;
+use super::{
+    Inner, SessionEnd,
+    dispatch::{self, Freed, Key, Window, size},
+    leases::{Table, add_freed, freed},
+    sessions::{Leases, Stats},
+    settle::{Holder, Known, Settled, Settling},
+    transition::{Event as Happened, short},
+};
+use crate::{
+    check,
+    model::{
+        ids::{JobId, LeaseToken, QueueName},
+        job::{CancelRequest, Failure, FailureKind, Parts},
+        limits::STORE_BATCH,
+        op::{Act, Guard, Leased, Op, Verdict},
+        worker::{
+            CancelOrder, Capacity, Directive, DirectiveKind, Ended, FailureAction, GoAway, Heartbeat, Hello, JobLease,
+            LogReport, ProgressReport, Rejection, Report, ServerFrame, WorkerFrame, WorkerState,
+        },
+    },
+    store::StoreError,
+};
+pub(super) use open::spread_ms;
+
+/// What a session hears.
+pub enum Event {
+    Frame(Box<WorkerFrame>),
+    HalfClosed,
+    Deliver(Vec<Leased>),
+    Recall {
+        queue: QueueName,
+        count: usize,
+    },
+    Cancelled(Arc<[JobId]>),
+    Directive(Directive),
+    /// A newer stream of the same session: hand over what is held.
+    Takeover(oneshot::Sender<Leases>),
+    GoAway(GoAway),
+    Inventory(oneshot::Sender<Vec<JobId>>),
+    /// Whether this worker has the job in hand.
+    Holds(JobId, oneshot::Sender<bool>),
+}
+
+/// The inbound half of a worker's stream. Dropping it without [`SessionHandle::half_close`] = the stream broke.
+pub struct SessionHandle {
+    events: mpsc::Sender<Event>,
+    broken: CancellationToken,
+    end: watch::Receiver<Option<SessionEnd>>,
+}
+
+impl SessionHandle {
+    /// Takes a frame; never waits for the store. False = the session has ended.
+    pub async fn frame(&self, frame: WorkerFrame) -> bool {
+        self.events.send(Event::Frame(Box::new(frame))).await.is_ok()
+    }
+
+    /// The worker half-closed.
+    pub async fn half_close(&self) {
+        _ = self.events.send(Event::HalfClosed).await;
+    }
+
+    /// Resolves with the reason once the session has ended and its last frame is in the channel.
+    pub async fn ended(&self) -> SessionEnd {
+        let mut end = self.end.clone();
+        let found = end.wait_for(Option::is_some).await.map(|end| end.expect("just checked"));
+        found.unwrap_or(SessionEnd::GoAway)
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.broken.cancel();
+    }
+}
+
+/// An answer of the store.
+enum Answer {
+    Settled { seq: i64, result: Result<Settled, StoreError> },
+    Renewed { heartbeat: Option<i64>, tokens: Vec<LeaseToken>, result: Result<Vec<Verdict>, StoreError> },
+    Cancels(Vec<(JobId, CancelRequest)>),
+    Nothing,
+}
+
+struct Session {
+    inner: Arc<Inner>,
+    key: Key,
+    hello: Arc<Hello>,
+    holder: Arc<Holder>,
+    worker_id: Arc<str>,
+    ttl_ms: i64,
+    stats: Arc<Stats>,
+    table: Table,
+    outbox: Outbox,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// Request frames whose outcomes are on their way into the store.
+    unsettled: BTreeSet<i64>,
+    last_seq: i64,
+    first: bool,
+    capacity: Capacity,
+    state: WorkerState,
+    directive: Option<Directive>,
+    /// The worker does not read what it is sent.
+    silent: bool,
+    agenda: Agenda,
+    half_closed: bool,
+    /// Takes nothing new, whatever it announces.
+    leaving: bool,
+    told_to_go: bool,
+}
+
+impl Session {
+    /// Runs until the stream ends, one way or another.
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        out: mpsc::Sender<ServerFrame>,
+        broken: CancellationToken,
+        end: watch::Sender<Option<SessionEnd>>,
+    ) {
+        let how = loop {
+            let next = self.next_tick();
+            tokio::select! {
+                permit = out.reserve(), if self.outbox.is_due() => match permit {
+                    Ok(permit) => permit.send(self.frame()),
+                    Err(_) => break None,
+                },
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.on_answer(answer),
+                event = events.recv() => {
+                    let Some(event) = event else { break None };
+                    if let Some(how) = self.on_event(event).await {
+                        break how;
+                    }
+                }
+                () = broken.cancelled() => break None,
+                () = tokio::time::sleep(next) => if let Some(how) = self.tick() {
+                    break how;
+                },
+                () = self.inner.stopped.cancelled() => break Some(SessionEnd::GoAway),
+            }
+            if self.half_closed && self.answers.is_empty() && !self.outbox.is_due() {
+                break Some(SessionEnd::Clean);
+            }
+        };
+        self.leave(how, events).await;
+        _ = end.send(Some(how.unwrap_or(SessionEnd::GoAway)));
+    }
+
+    /// After the last frame: nothing that was read is dropped, nothing that was held is forgotten.
+    async fn leave(&mut self, how: Option<SessionEnd>, mut events: mpsc::Receiver<Event>) {
+        self.inner.dispatch_event(dispatch::Event::Leave(self.key)).await;
+        self.inner.sessions.leave(&self.hello.session_id, self.key);
+        events.close();
+        while let Some(event) = events.recv().await {
+            match event {
+                Event::Deliver(jobs) => self.deliver(jobs),
+                Event::Takeover(reply) => _ = reply.send(self.table.take()),
+                _ => {}
+            }
+        }
+        // Outcomes that were read are applied, whatever became of the stream.
+        while let Some(answer) = self.answers.next().await {
+            self.on_answer(answer);
+        }
+        match how {
+            Some(SessionEnd::Moved) => {}
+            Some(SessionEnd::Clean) => {
+                self.give_back_all().await;
+                if let Err(error) = self.inner.drop_directive(&self.hello.session_id).await {
+                    debug!(%error, "the session's directive stays");
+                }
+            }
+            None | Some(SessionEnd::GoAway | SessionEnd::Violation(_)) => self.write_down_receipts().await,
+        }
+        info!(session = %self.hello.session_id, worker = %self.hello.worker_id, end = ?how, "worker disconnected");
+    }
+
+    async fn on_event(&mut self, event: Event) -> Option<Option<SessionEnd>> {
+        match event {
+            Event::Frame(frame) => {
+                if let Err(rule) = self.on_frame(*frame).await {
+                    return Some(Some(SessionEnd::Violation(rule)));
+                }
+            }
+            Event::HalfClosed => {
+                if self.told_to_go {
+                    // It goes on elsewhere: what it holds stays its own.
+                    return Some(Some(SessionEnd::GoAway));
+                }
+                self.half_closed = true;
+                self.leaving = true;
+            }
+            Event::Deliver(jobs) => self.deliver(jobs),
+            Event::Recall { queue, count } => self.recall(&queue, count).await,
+            Event::Cancelled(ids) => self.look_up_cancels(&ids),
+            Event::Directive(directive) => {
+                self.outbox.directive = Some(directive.clone());
+                self.directive = Some(directive);
+                self.announce_window().await;
+            }
+            Event::Takeover(reply) => {
+                while let Some(answer) = self.answers.next().await {
+                    self.on_answer(answer);
+                }
+                _ = reply.send(self.table.take());
+                return Some(Some(SessionEnd::Moved));
+            }
+            Event::GoAway(go_away) => {
+                self.leaving = true;
+                self.told_to_go = true;
+                self.agenda.end_by(self.inner.mono_ms() + go_away.grace_ms);
+                self.outbox.go_away = Some(go_away);
+                self.announce_window().await;
+            }
+            Event::Holds(id, reply) => {
+                _ = reply.send(self.table.by_id(id).is_some_and(|lease| !lease.revoked));
+            }
+            Event::Inventory(reply) => _ = reply.send(self.table.iter().map(|lease| lease.known.meta.id).collect()),
+        }
+        None
+    }
+
+    // What arrives from the worker.
+
+    async fn on_frame(&mut self, frame: WorkerFrame) -> Result<(), &'static str> {
+        // The rest of the hello's own frame comes under its number.
+        if frame.seq != self.last_seq + 1 && !(frame.seq == self.last_seq && self.first) {
+            return Err("seq must rise by one with every frame");
+        }
+        self.last_seq = frame.seq;
+        self.first = false;
+        let now_ms = self.inner.mono_ms();
+        self.agenda.heard(now_ms);
+        self.stats.last_seen_ms.store(self.inner.wall_ms(), Relaxed);
+        if frame.received_seq > 0 {
+            self.table.received(frame.received_seq, now_ms);
+        }
+        self.on_started(&frame.started, now_ms);
+        // Before the outcomes of the same frame, which end the leases that they belong to.
+        self.on_progress(frame.progress, now_ms);
+        self.on_logs(frame.logs);
+        let mut gone = self.on_outcomes(frame.seq, frame.outcomes, frame.refused);
+        if let Some(heartbeat) = frame.heartbeat {
+            gone.extend(self.on_heartbeat(frame.seq, heartbeat, now_ms));
+        }
+        if !gone.is_empty() {
+            self.inner.dispatch_event(dispatch::Event::Freed(self.key, gone)).await;
+        }
+        let was_silent = std::mem::replace(&mut self.silent, false);
+        if frame.capacity.is_some() || frame.state.is_some() || was_silent {
+            self.capacity = frame.capacity.unwrap_or(self.capacity);
+            self.state = frame.state.unwrap_or(self.state);
+            self.announce_window().await;
+        }
+        self.acknowledge();
+        self.publish_numbers();
+        Ok(())
+    }
+
+    fn on_started(&mut self, tokens: &[LeaseToken], now_ms: i64) {
+        tokens.iter().for_each(|token| self.table.started(token, now_ms));
+    }
+
+    /// Frees the slots of reported leases at once and sends the outcomes on their way.
+    fn on_outcomes(
+        &mut self,
+        seq: i64,
+        reports: Vec<Report>,
+        refused: Vec<(Option<LeaseToken>, Rejection)>,
+    ) -> Vec<Freed> {
+        for (token, rejection) in refused {
+            if let Some(lease) = token.as_ref().and_then(|token| self.table.get_mut(token)) {
+                lease.read = false;
+            }
+            self.inner.meters.rejected(std::slice::from_ref(&rejection));
+            self.outbox.reject(rejection, token);
+        }
+        if reports.is_empty() {
+            return Vec::new();
+        }
+        let mut done = Vec::new();
+        let mut batch = Vec::with_capacity(reports.len());
+        for report in reports {
+            let lease = self.table.remove(&report.token);
+            lease.iter().for_each(|lease| add_freed(&mut done, lease));
+            batch.push(Settling { known: lease.map(|lease| lease.known), report });
+        }
+        self.settle(seq, batch);
+        done
+    }
+
+    fn settle(&mut self, seq: i64, mut batch: Vec<Settling>) {
+        self.unsettled.insert(seq);
+        let (inner, holder) = (self.inner.clone(), self.holder.clone());
+        self.answers.push(Box::pin(async move {
+            let mut patience = Patience::new(&inner);
+            let result = loop {
+                match inner.settle(&holder, &mut batch).await {
+                    Err(error) if patience.again(&error).await => {}
+                    result => break result,
+                }
+            };
+            Answer::Settled { seq, result }
+        }));
+    }
+
+    fn on_heartbeat(&mut self, seq: i64, heartbeat: Heartbeat, now_ms: i64) -> Vec<Freed> {
+        self.stats.rss_bytes.store(heartbeat.rss_bytes, Relaxed);
+        self.stats.cpu_permille.store((heartbeat.cpu_percent.max(0.0) * 10.0) as u32, Relaxed);
+        let named: HashSet<LeaseToken> = heartbeat.held.iter().copied().collect();
+        let missing = self.table.unnamed(&named);
+        let mut gone = Vec::with_capacity(missing.len());
+        let mut back = Vec::new();
+        for token in missing {
+            let lease = self.table.remove(&token).expect("it is in the table");
+            if !lease.revoked {
+                let started = self.table.counts_as_started(&lease);
+                back.push((token, lease.known.clone(), Happened::Lost { started }));
+            }
+            gone.push(lease);
+        }
+        self.give_back(back);
+
+        let mut lost = heartbeat.unknown;
+        let mut renew = Vec::with_capacity(heartbeat.held.len());
+        for token in heartbeat.held {
+            match self.table.get_mut(&token) {
+                Some(lease) if !lease.revoked => {
+                    lease.read = true;
+                    lease.named_ms = now_ms;
+                    renew.push(token);
+                }
+                Some(_) | None => lost.push(token.encode()),
+            }
+        }
+        self.outbox.heartbeat_ack(seq, lost);
+        self.renew(Some(seq), renew, now_ms);
+        freed(gone.iter())
+    }
+
+    fn on_progress(&mut self, reports: Vec<ProgressReport>, now_ms: i64) {
+        let wall_ms = self.inner.wall_ms();
+        let mut ops = Vec::new();
+        for ProgressReport { token, progress, checkpoint } in reports {
+            let ttl_ms = self.ttl_ms;
+            let Some(lease) = self.table.get_mut(&token).filter(|lease| !lease.revoked) else { continue };
+            lease.named_ms = now_ms;
+            let started = lease.started_ms.is_some();
+            lease.renewed = true;
+            lease.stored_started |= started;
+            let progress = progress.map(|mut progress| {
+                progress.update_ms = wall_ms;
+                progress
+            });
+            let act = Act::Extend { lease_ms: ttl_ms, started, progress, checkpoint };
+            ops.push(Op { id: token.job, guard: Guard::Token(token.secret), act });
+        }
+        self.extend(None, ops);
+    }
+
+    fn on_logs(&mut self, reports: Vec<LogReport>) {
+        for LogReport { token, mut lines } in reports {
+            let Some(lease) = self.table.get_mut(&token) else { continue };
+            let (inner, attempt) = (self.inner.clone(), lease.known.meta.failures + 1);
+            lines.iter_mut().for_each(|line| line.attempt = attempt);
+            self.answers.push(Box::pin(async move {
+                let keep = inner.config.limits.log_lines;
+                match inner.store.log(token.job, lines, keep).await {
+                    Ok(()) => inner.hub.touched(token.job),
+                    Err(error) => debug!(%error, "log lines were dropped"),
+                }
+                Answer::Nothing
+            }));
+        }
+    }
+
+    // What arrives from elsewhere.
+
+    fn deliver(&mut self, jobs: Vec<Leased>) {
+        let now_ms = self.inner.mono_ms();
+        let mut damaged = Vec::new();
+        for job in jobs {
+            let bytes = size(&job);
+            let Leased { meta, secret, body, checkpoint, last_failure } = job;
+            let token = LeaseToken { job: meta.id, secret };
+            self.inner.hub.touched(meta.id);
+            let Some(body) = body else {
+                error!(job = %meta.id, "the stored body is damaged: the job is ended");
+                damaged.push(unprocessable(token, Known { meta, policy: Default::default() }));
+                continue;
+            };
+            self.outbox.push_job(JobLease {
+                token,
+                task: body.task,
+                attempt: meta.failures + 1,
+                max_attempts: body.policy.retry.max_attempts,
+                delivery: meta.delivery,
+                timeout_ms: body.policy.timeout_ms,
+                checkpoint,
+                last_failure: last_failure.map(|failure| short(&failure)),
+                wait_ms: (meta.start_ms - meta.ready_ms).max(0),
+            });
+            self.table.insert(Lease {
+                secret,
+                known: Known { meta, policy: body.policy },
+                worker_id: self.worker_id.clone(),
+                bytes,
+                frame: 0,
+                read: false,
+                started_ms: None,
+                issued_ms: now_ms,
+                named_ms: now_ms,
+                renewed: false,
+                stored_started: false,
+                revoked: false,
+                ordered: None,
+            });
+        }
+        if !damaged.is_empty() {
+            let gone = vec![Freed {
+                queue: damaged[0].known.as_ref().expect("known").meta.queue.clone(),
+                count: damaged.len() as u32,
+                bytes: 0,
+            }];
+            self.settle(self.last_seq, damaged);
+            _ = self.inner.dispatch.try_send(dispatch::Event::Freed(self.key, gone));
+        }
+        check!(I25, self.table.len() <= self.inner.config.limits.slots, "leases of a stream stay below the cap");
+        self.publish_numbers();
+    }
+
+    async fn recall(&mut self, queue: &QueueName, count: usize) {
+        let waiting = |lease: &&Lease| lease.started_ms.is_none() && !lease.revoked && lease.known.meta.queue == *queue;
+        let tokens: Vec<LeaseToken> = self.table.iter().filter(waiting).take(count).map(Lease::token).collect();
+        self.inner.meters.totals.recalls.fetch_add(tokens.len() as u64, Relaxed);
+        self.outbox.recalls.extend(tokens);
+        self.inner.dispatch_event(dispatch::Event::Recalled(self.key)).await;
+    }
+
+    /// Reads what is asked of those of `ids` that this worker holds.
+    fn look_up_cancels(&mut self, ids: &[JobId]) {
+        let held: Vec<JobId> = ids.iter().copied().filter(|id| self.table.by_id(*id).is_some()).collect();
+        if held.is_empty() {
+            return;
+        }
+        let inner = self.inner.clone();
+        self.answers.push(Box::pin(async move {
+            let mut patience = Patience::new(&inner);
+            let records = loop {
+                match inner.store.get(&held, Parts::META).await {
+                    Err(error) if patience.again(&error).await => {}
+                    records => break records,
+                }
+            };
+            let found = records.unwrap_or_default().into_iter().flatten();
+            Answer::Cancels(found.filter_map(|r| r.meta.cancel.clone().map(|request| (r.meta.id, request))).collect())
+        }));
+    }
+
+    fn on_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Settled { seq, result } => {
+                self.unsettled.remove(&seq);
+                match result {
+                    Ok(settled) => {
+                        self.inner.meters.rejected(&settled.rejections);
+                        self.stats.succeeded.fetch_add(settled.succeeded, Relaxed);
+                        self.stats.failed.fetch_add(settled.failed, Relaxed);
+                        for rejection in settled.rejections {
+                            self.outbox.reject(rejection, None);
+                        }
+                        self.acknowledge();
+                    }
+                    // The server is closing: what is not acknowledged will be sent again, to another one.
+                    Err(error) => {
+                        debug!(%error, "outcomes stay unacknowledged");
+                        self.unsettled.insert(seq);
+                    }
+                }
+            }
+            Answer::Renewed { heartbeat, tokens, result } => self.on_renewed(heartbeat, tokens, result),
+            Answer::Cancels(found) => found.into_iter().for_each(|(id, request)| self.order_cancel(id, request)),
+            Answer::Nothing => {}
+        }
+    }
+
+    fn on_renewed(
+        &mut self,
+        heartbeat: Option<i64>,
+        tokens: Vec<LeaseToken>,
+        result: Result<Vec<Verdict>, StoreError>,
+    ) {
+        let Ok(verdicts) = result else { return };
+        for (token, verdict) in tokens.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Done(facts) => {
+                    if let Some(request) = facts.cancel {
+                        self.order_cancel(token.job, request);
+                    }
+                }
+                // Named, and gone: it takes up a slot until the worker lets go of it.
+                Verdict::Already(_)
+                | Verdict::Stale
+                | Verdict::Conflict(_)
+                | Verdict::CancelRequested(_)
+                | Verdict::NotFound => {
+                    if let Some(lease) = self.table.get_mut(&token) {
+                        lease.revoked = true;
+                        self.outbox.lost(&token);
+                    }
+                }
+            }
+        }
+        if let Some(seq) = heartbeat {
+            self.outbox.renewed(seq);
+        }
+    }
+
+    fn order_cancel(&mut self, id: JobId, request: CancelRequest) {
+        let wall_ms = self.inner.wall_ms();
+        let Some(lease) = self.table.by_id(id) else { return };
+        let known = lease.known.meta.cancel.as_ref();
+        if lease.revoked || known == Some(&request) {
+            return;
+        }
+        lease.ordered = Some(crate::model::worker::CancelReason::Requested);
+        let token = lease.token();
+        self.outbox.cancels.push(CancelOrder::requested(token, &request, wall_ms));
+        lease.known.meta.cancel = Some(request);
+    }
+
+    // What leaves.
+
+    fn frame(&mut self) -> ServerFrame {
+        let frame = self.outbox.build();
+        let now_ms = self.inner.mono_ms();
+        let mut ids: Vec<JobId> = frame.jobs.iter().map(|job| job.token.job).collect();
+        ids.extend(self.outbox.rearmed.drain(..).map(|token| token.job));
+        self.table.sent(frame.seq, now_ms, ids);
+        self.agenda.sent(now_ms);
+        frame
+    }
+
+    /// Everything up to the first frame whose outcomes are not durable yet.
+    fn acknowledge(&mut self) {
+        let upto = self.unsettled.first().map_or(self.last_seq, |first| first - 1);
+        check!(I1, self.unsettled.range(..=upto).next().is_none(), "nothing is acknowledged before it is durable");
+        self.outbox.acknowledge(upto);
+    }
+
+    async fn announce_window(&mut self) {
+        let quiet = matches!(&self.directive, Some(d) if d.kind != DirectiveKind::Run);
+        let accepting = self.state == WorkerState::Active && !quiet && !self.silent && !self.leaving;
+        self.stats.quiet.store(self.state == WorkerState::Quiet, Relaxed);
+        self.stats.draining.store(self.state == WorkerState::Draining, Relaxed);
+        let window = Window {
+            slots: self.slots(),
+            max_bytes: self.capacity.max_bytes,
+            concurrency: self.capacity.concurrency,
+            accepting,
+        };
+        self.stats.slots.store(window.slots, Relaxed);
+        self.stats.concurrency.store(window.concurrency, Relaxed);
+        self.inner.dispatch_event(dispatch::Event::Window(self.key, window)).await;
+    }
+
+    fn slots(&self) -> u32 {
+        self.capacity.slots.min(self.inner.config.limits.slots as u32)
+    }
+
+    fn publish_numbers(&self) {
+        self.stats.in_flight.store(self.table.len() as u32, Relaxed);
+        self.stats.running.store(self.table.running() as u32, Relaxed);
+    }
+
+    // Calls to the store.
+
+    fn renew(&mut self, heartbeat: Option<i64>, tokens: Vec<LeaseToken>, now_ms: i64) {
+        let mut ops = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let ttl_ms = self.ttl_ms;
+            let reports_starts = self.table.reports_starts;
+            let Some(lease) = self.table.get_mut(&token) else { continue };
+            let started = lease.started_ms.is_some() || (!reports_starts && lease.read);
+            let act = Act::Extend {
+                lease_ms: (ttl_ms - (now_ms - lease.named_ms)).max(0),
+                started: started && !lease.stored_started,
+                progress: None,
+                checkpoint: None,
+            };
+            lease.renewed = true;
+            lease.stored_started |= started;
+            ops.push(Op { id: token.job, guard: Guard::Token(token.secret), act });
+        }
+        self.extend(heartbeat, ops);
+    }
+
+    fn extend(&mut self, heartbeat: Option<i64>, ops: Vec<Op>) {
+        if ops.is_empty() {
+            if let Some(seq) = heartbeat {
+                self.outbox.renewed(seq);
+            }
+            return;
+        }
+        let token = |op: &Op| match op.guard {
+            Guard::Token(secret) => LeaseToken { job: op.id, secret },
+            Guard::Due(_) | Guard::In(_) | Guard::Version(_) => unreachable!("renewals are guarded by their token"),
+        };
+        let tokens = ops.iter().map(token).collect();
+        let inner = self.inner.clone();
+        self.answers.push(Box::pin(async move {
+            let mut patience = Patience::new(&inner);
+            let result = loop {
+                match inner.apply(ops.clone()).await {
+                    Err(error) if patience.again(&error).await => {}
+                    result => break result,
+                }
+            };
+            Answer::Renewed { heartbeat, tokens, result }
+        }));
+    }
+
+    fn give_back(&mut self, leases: Vec<(LeaseToken, Known, Happened)>) {
+        if leases.is_empty() {
+            return;
+        }
+        let (inner, holder) = (self.inner.clone(), self.holder.clone());
+        self.answers.push(Box::pin(async move {
+            for chunk in leases.chunks(STORE_BATCH) {
+                if let Err(error) = inner.give_back(&holder, chunk.to_vec()).await {
+                    debug!(%error, "leases come back when they run out");
+                }
+            }
+            Answer::Nothing
+        }));
+    }
+
+    /// A clean end: what is still held goes back as it is.
+    async fn give_back_all(&mut self) {
+        let released = || Happened::Reported {
+            ended: Ended::Released { reason: "the worker left".to_owned() },
+            run_ms: None,
+            checkpoint: None,
+            effects: Vec::new(),
+        };
+        let leases = self.table.take().into_values().filter(|lease| !lease.revoked);
+        let leases: Vec<_> = leases.map(|lease| (lease.token(), lease.known, released())).collect();
+        if let Err(error) = self.inner.give_back(&self.holder, leases).await {
+            debug!(%error, "leases come back when they run out");
+        }
+    }
+
+    /// The stream broke: tell the store what it was told only here, shorten nothing, remember the rest.
+    async fn write_down_receipts(&mut self) {
+        let now_ms = self.inner.mono_ms();
+        let unwritten = |lease: &Lease, started: bool| {
+            lease.read && !lease.revoked && (!lease.renewed || (started && !lease.stored_started))
+        };
+        let mut ops = Vec::new();
+        for lease in self.table.iter() {
+            let started = self.table.counts_as_started(lease);
+            if unwritten(lease, started) {
+                let lease_ms = (self.ttl_ms - (now_ms - lease.named_ms)).max(0);
+                let act = Act::Extend { lease_ms, started, progress: None, checkpoint: None };
+                ops.push(Op { id: lease.known.meta.id, guard: Guard::Token(lease.secret), act });
+            }
+        }
+        if !ops.is_empty()
+            && let Err(error) = self.inner.apply(ops).await
+        {
+            debug!(%error, "receipts of a broken stream were not written down");
+        }
+        let leases = self.table.take();
+        self.inner.remember_broken(&self.hello.session_id, self.key, leases, self.ttl_ms);
+    }
+}
+
+/// A job that cannot be run, because what it was asked to do is damaged.
+fn unprocessable(token: LeaseToken, known: Known) -> Settling {
+    let failure = Failure::new(FailureKind::Unprocessable, "the stored job is damaged");
+    let ended = Ended::Failed { failure, action: FailureAction::Stop, retry_delay_ms: None };
+    Settling {
+        known: Some(known),
+        report: Report { token, ended, run_ms: None, checkpoint: None, enqueue: Vec::new() },
+    }
+}
+
+/// Repeats idempotent calls until the store answers or closes, less and less often.
+struct Patience {
+    stopped: CancellationToken,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(inner: &Inner) -> Self {
+        Self { stopped: inner.stopped.clone(), pause: Duration::from_millis(50) }
+    }
+
+    /// Waits a while if the call should be repeated after `error`.
+    async fn again(&mut self, error: &StoreError) -> bool {
+        let passing = matches!(error, StoreError::Unavailable(_) | StoreError::Full(_));
+        if !passing || self.stopped.is_cancelled() {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Duration::from_secs(2));
+        true
+    }
+}

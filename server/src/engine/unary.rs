@@ -1,0 +1,162 @@
+//! The stream's unary twins: long-poll for jobs, report, renew. Same dispatcher, tokens and fence.
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Engine, LeaseRequest,
+    dispatch::{Event as ToDispatch, Joining, Types, Window},
+    session,
+    settle::{Holder, Settling},
+    transition::short,
+};
+use crate::{
+    model::{
+        ids::LeaseToken,
+        job::FailureKind,
+        limits::STORE_BATCH,
+        op::{Act, Guard, Leased, Op, Verdict},
+        worker::{CancelOrder, Ended, FailureAction, JobLease, LogReport, ProgressReport, Rejection, Report},
+    },
+    store::StoreError,
+};
+
+/// Bodies of one answer together, so that it stays below the limit of a message.
+const ANSWER_BYTES: u64 = 2 << 20;
+
+impl Engine {
+    /// Long-polls for jobs. Delivery and start in one: the leases are full ones.
+    pub async fn lease_jobs(&self, request: LeaseRequest) -> Result<Vec<JobLease>, StoreError> {
+        let inner = &self.0;
+        if inner.draining() {
+            return Err(StoreError::Closed);
+        }
+        let key = inner.keys.fetch_add(1, Relaxed);
+        let (events, mut inbox) = mpsc::channel(8);
+        let known_queues = inner.matching_queues(&request.subscriptions).await?;
+        let window = Window { slots: request.max_jobs as u32, max_bytes: ANSWER_BYTES, concurrency: 0, accepting: true };
+        let types = Types::new(&request.types);
+        let subscriptions = request.subscriptions;
+        let joining = Joining { key, events, types, subscriptions, known_queues, window, held: Vec::new() };
+        inner.dispatch_event(ToDispatch::Join(Box::new(joining))).await;
+        let first = async {
+            while let Some(event) = inbox.recv().await {
+                if let session::Event::Deliver(jobs) = event {
+                    return jobs;
+                }
+            }
+            Vec::new()
+        };
+        let wait = Duration::from_millis(request.wait_ms.max(1) as u64);
+        let mut jobs = tokio::time::timeout(wait, first).await.unwrap_or_default();
+        inner.dispatch_event(ToDispatch::Leave(key)).await;
+        // What was on its way is taken along.
+        inbox.close();
+        while let Some(event) = inbox.recv().await {
+            if let session::Event::Deliver(more) = event {
+                jobs.extend(more);
+            }
+        }
+        self.begin(jobs, request.lease_ms).await
+    }
+
+    /// Makes delivery leases full ones, started.
+    async fn begin(&self, jobs: Vec<Leased>, lease_ms: i64) -> Result<Vec<JobLease>, StoreError> {
+        let extend = |job: &Leased| Op {
+            id: job.meta.id,
+            guard: Guard::Token(job.secret),
+            act: Act::Extend { lease_ms, started: true, progress: None, checkpoint: None },
+        };
+        let verdicts = self.0.apply(jobs.iter().map(extend).collect()).await?;
+        let mut leases = Vec::with_capacity(jobs.len());
+        let mut damaged = Vec::new();
+        for (job, verdict) in jobs.into_iter().zip(verdicts) {
+            let token = LeaseToken { job: job.meta.id, secret: job.secret };
+            match (job.body, verdict) {
+                (Some(body), Verdict::Done(_)) => leases.push(JobLease {
+                    token,
+                    task: body.task,
+                    attempt: job.meta.failures + 1,
+                    max_attempts: body.policy.retry.max_attempts,
+                    delivery: job.meta.delivery,
+                    timeout_ms: body.policy.timeout_ms,
+                    checkpoint: job.checkpoint,
+                    last_failure: job.last_failure.map(|failure| short(&failure)),
+                    wait_ms: (job.meta.start_ms - job.meta.ready_ms).max(0),
+                }),
+                (None, Verdict::Done(_)) => damaged.push(unprocessable(token)),
+                (_, _) => {}
+            }
+        }
+        if !damaged.is_empty() {
+            self.0.settle(&Holder::default(), &mut damaged).await?;
+        }
+        Ok(leases)
+    }
+
+    /// Applies outcomes of leases taken by either way. Durable on return.
+    pub async fn report(
+        &self,
+        reports: Vec<Report>,
+        progress: Vec<ProgressReport>,
+        logs: Vec<LogReport>,
+    ) -> Result<Vec<Rejection>, StoreError> {
+        for LogReport { token, lines } in logs {
+            self.0.store.log(token.job, lines, self.limits().log_lines).await?;
+            self.0.hub.touched(token.job);
+        }
+        let wall_ms = self.wall_ms();
+        let extend = |report: ProgressReport| Op {
+            id: report.token.job,
+            guard: Guard::Token(report.token.secret),
+            act: Act::Extend {
+                lease_ms: 0,
+                started: true,
+                progress: report.progress.map(|mut progress| {
+                    progress.update_ms = wall_ms;
+                    progress
+                }),
+                checkpoint: report.checkpoint,
+            },
+        };
+        self.0.apply(progress.into_iter().map(extend).collect()).await?;
+        let mut rejections = Vec::new();
+        let mut rest: Vec<Settling> = reports.into_iter().map(|report| Settling { known: None, report }).collect();
+        for batch in rest.chunks_mut(STORE_BATCH) {
+            rejections.extend(self.0.settle(&Holder::default(), batch).await?.rejections);
+        }
+        self.0.meters.rejected(&rejections);
+        Ok(rejections)
+    }
+
+    /// Renews leases: those that are lost or settled, and orders to stop.
+    pub async fn extend(
+        &self,
+        tokens: Vec<LeaseToken>,
+        lease_ms: i64,
+    ) -> Result<(Vec<LeaseToken>, Vec<CancelOrder>), StoreError> {
+        let op = |token: &LeaseToken| Op {
+            id: token.job,
+            guard: Guard::Token(token.secret),
+            act: Act::Extend { lease_ms, started: true, progress: None, checkpoint: None },
+        };
+        let verdicts = self.0.apply(tokens.iter().map(op).collect()).await?;
+        let wall_ms = self.wall_ms();
+        let (mut lost, mut cancels) = (Vec::new(), Vec::new());
+        for (token, verdict) in tokens.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Done(facts) => {
+                    cancels.extend(facts.cancel.map(|request| CancelOrder::requested(token, &request, wall_ms)));
+                }
+                _ => lost.push(token),
+            }
+        }
+        Ok((lost, cancels))
+    }
+}
+
+fn unprocessable(token: LeaseToken) -> Settling {
+    let failure = crate::model::job::Failure::new(FailureKind::Unprocessable, "the stored job is damaged");
+    let ended = Ended::Failed { failure, action: FailureAction::Stop, retry_delay_ms: None };
+    Settling { known: None, report: Report { token, ended, run_ms: None, checkpoint: None, enqueue: Vec::new() } }
+}

@@ -1,0 +1,87 @@
+//! `make bench`: what a server does on this machine. Starts release servers on the embedded store, loads them through the
+//! Rust SDK, and prints each figure beside the one to reach. `docs/benchmarks.md` describes the method.
+
+mod figures;
+mod load;
+mod phases;
+mod server;
+mod usage;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use figures::Report;
+use phases::{Phase, Setting};
+
+/// Whatever ends the run early, in words.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Measures a Jobwire server on this machine.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Smaller and shorter phases: about a minute
+    #[arg(long)]
+    quick: bool,
+    /// Runs of each phase; the table gives medians
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
+    /// Only these phases
+    #[arg(long, value_enum, value_name = "PHASE")]
+    only: Vec<Phase>,
+    /// Seed of the payloads
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Handlers that the worker runs at once
+    #[arg(long, default_value_t = 1_000)]
+    concurrency: usize,
+    /// Where servers keep their data: a real disk, not memory. Default: the system's folder for temporary files
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// The server's program. Default: `jobwire` beside this one
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// Jobs in the deep queue
+    #[arg(long, default_value_t = 1_000_000)]
+    depth: u64,
+    /// Where results go, as JSON lines
+    #[arg(long, default_value = "bench-results")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let done = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(run(arguments)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let setting = Setting {
+        program: match arguments.server {
+            Some(program) => program,
+            None => std::env::current_exe()?.with_file_name("jobwire"),
+        },
+        dir: arguments.dir.unwrap_or_else(std::env::temp_dir),
+        quick: arguments.quick,
+        seed: arguments.seed,
+        concurrency: arguments.concurrency,
+        depth: arguments.depth,
+    };
+    let mut report = Report::create(&arguments.out, &setting).await?;
+    for _ in 0..arguments.runs.max(1) {
+        for phase in Phase::ALL {
+            if arguments.only.is_empty() || arguments.only.contains(&phase) {
+                phases::run(phase, &setting, &mut report).await.map_err(|error| format!("{phase:?}: {error}"))?;
+            }
+        }
+    }
+    report.table();
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! What is measured: each phase on servers and data of its own, checked for jobs lost or doubled.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{
+    Failure,
+    figures::Report,
+    load::{self, Jobs, Running, Trace, conserved, settled},
+    server::Server,
+    usage::{Load, Meter, quiet},
+};
+
+/// Longest wait for jobs to get done.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest wait for other work on the machine to end.
+const QUIET_PATIENCE: Duration = Duration::from_secs(5);
+/// Callers of the concurrent enqueue.
+const CALLERS: u64 = 256;
+/// Rate of the open loop, jobs a second.
+const OPEN_LOOP_RATE: u32 = 50;
+/// Connected workers that have nothing to do.
+const IDLE_WORKERS: usize = 100;
+
+/// What holds for every phase.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub program: PathBuf,
+    pub dir: PathBuf,
+    pub quick: bool,
+    pub seed: u64,
+    pub concurrency: usize,
+    pub depth: u64,
+}
+
+impl Setting {
+    fn pick<T>(&self, quick: T, full: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    /// How long a closed loop runs that goes by time.
+    fn span(&self) -> Duration {
+        Duration::from_secs(self.pick(2, 6))
+    }
+
+    fn jobs(&self) -> Jobs {
+        Jobs::new(self.seed)
+    }
+}
+
+/// A phase, in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Phase {
+    /// One caller that awaits each enqueue
+    EnqueueOne,
+    /// 256 callers that do so at once
+    #[value(name = "enqueue-256")]
+    Enqueue256,
+    /// Bulk calls, a few in flight
+    EnqueueBulk,
+    /// One worker empties a filled queue
+    Drain,
+    /// Producer and worker at once
+    EndToEnd,
+    /// Enqueue to handler, at 50 jobs a second
+    Latency,
+    /// A server that has nothing to do
+    Idle,
+    /// A million queued jobs: memory, disk, restart, cost per job
+    Deep,
+}
+
+impl Phase {
+    pub const ALL: [Self; 8] = [
+        Self::EnqueueOne,
+        Self::Enqueue256,
+        Self::EnqueueBulk,
+        Self::Drain,
+        Self::EndToEnd,
+        Self::Latency,
+        Self::Idle,
+        Self::Deep,
+    ];
+}
+
+/// Runs a phase on a machine that is as quiet as it gets.
+pub async fn run(phase: Phase, setting: &Setting, report: &mut Report) -> Result<(), Failure> {
+    report.noise = quiet(QUIET_PATIENCE).await;
+    match phase {
+        Phase::EnqueueOne => enqueue_singly("enqueue_one", 1, setting, report).await,
+        Phase::Enqueue256 => enqueue_singly("enqueue_256", CALLERS, setting, report).await,
+        Phase::EnqueueBulk => enqueue_bulk(setting, report).await,
+        Phase::Drain => drain(setting, report).await,
+        Phase::EndToEnd => end_to_end(setting, report).await,
+        Phase::Latency => latency(setting, report).await,
+        Phase::Idle => idle(setting, report).await,
+        Phase::Deep => deep(setting, report).await,
+    }
+}
+
+async fn enqueue_singly(
+    name: &'static str,
+    callers: u64,
+    setting: &Setting,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let (server, jobs) = (Server::start(setting).await?, setting.jobs());
+    let client = server.client()?;
+    let warm_up = Instant::now() + setting.span() / 10;
+    let before = load::enqueue_singly(&client, &jobs, callers, warm_up).await?;
+    let meter = Meter::start(server.pid());
+    let count = load::enqueue_singly(&client, &jobs, callers, Instant::now() + setting.span()).await?;
+    let load = meter.read();
+    conserved(&server, before + count, 0, None).await?;
+    report.add(name, count as f64 / load.seconds, Some(load), json!({"jobs": count, "callers": callers}))
+}
+
+async fn enqueue_bulk(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
+    let (server, jobs) = (Server::start(setting).await?, setting.jobs());
+    let client = server.client()?;
+    let warm_up = Instant::now() + setting.span() / 10;
+    let before = load::enqueue_bulk(&client, &jobs, Some(warm_up), u64::MAX).await?;
+    let meter = Meter::start(server.pid());
+    let count = load::enqueue_bulk(&client, &jobs, Some(Instant::now() + setting.span()), u64::MAX).await?;
+    let load = meter.read();
+    conserved(&server, before + count, 0, None).await?;
+    report.add("enqueue_bulk", count as f64 / load.seconds, Some(load), json!({"jobs": count}))
+}
+
+/// From 5 % done, when the worker has got going, until the server has kept the last outcome.
+async fn drain(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
+    let (server, jobs) = (Server::start(setting).await?, setting.jobs());
+    let count = setting.pick(150_000, 400_000);
+    load::enqueue_bulk(&server.client()?, &jobs, None, count).await?;
+    conserved(&server, count, 0, None).await?;
+    report.noise = quiet(QUIET_PATIENCE).await;
+    let trace = Trace::counting();
+    let worker = Running::start(&server, trace.clone(), setting.concurrency).await?;
+    trace.reached(count / 20, PATIENCE).await?;
+    let (meter, before) = (Meter::start(server.pid()), trace.done.load(Relaxed));
+    trace.reached(count, PATIENCE).await?;
+    settled(&server, 0, PATIENCE).await?;
+    let load = meter.read();
+    worker.stop().await?;
+    conserved(&server, count, count, Some(trace.done.load(Relaxed))).await?;
+    let measured = count - before;
+    report.add("drain", measured as f64 / load.seconds, Some(load), json!({"jobs": measured}))
+}
+
+/// From the first enqueue until the server has kept the last outcome.
+async fn end_to_end(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
+    let (server, jobs) = (Server::start(setting).await?, setting.jobs());
+    let client = server.client()?;
+    let count = setting.pick(150_000, 400_000);
+    let trace = Trace::counting();
+    let worker = Running::start(&server, trace.clone(), setting.concurrency).await?;
+    // A first call opens the connection.
+    let before = load::enqueue_bulk(&client, &jobs, None, load::BULK).await?;
+    trace.reached(before, PATIENCE).await?;
+    let meter = Meter::start(server.pid());
+    load::enqueue_bulk(&client, &jobs, None, count).await?;
+    trace.reached(before + count, PATIENCE).await?;
+    settled(&server, 0, PATIENCE).await?;
+    let load = meter.read();
+    worker.stop().await?;
+    conserved(&server, before + count, before + count, Some(trace.done.load(Relaxed))).await?;
+    report.add("end_to_end", count as f64 / load.seconds, Some(load), json!({"jobs": count}))
+}
+
+/// An open loop: each job is enqueued at its time, whatever became of those before it, and its delay counts from that
+/// time on.
+async fn latency(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
+    let (server, jobs) = (Server::start(setting).await?, setting.jobs());
+    let client = server.client()?;
+    let interval = Duration::from_secs(1) / OPEN_LOOP_RATE;
+    let warm_up = u64::from(OPEN_LOOP_RATE);
+    let count = warm_up + u64::from(OPEN_LOOP_RATE) * setting.pick(10, 60);
+    let epoch = Instant::now() + Duration::from_millis(200);
+    let trace = Trace::delays(epoch, interval, warm_up);
+    let worker = Running::start(&server, trace.clone(), 10).await?;
+    let meter = Meter::start(server.pid());
+    // A thread of its own, because the runtime's timers tick in milliseconds.
+    let (runtime, pacer_client) = (tokio::runtime::Handle::current(), client.clone());
+    let pacer = std::thread::spawn(move || {
+        let mut calls = JoinSet::new();
+        for n in 0..count {
+            std::thread::sleep((epoch + interval * n as u32).saturating_duration_since(Instant::now()));
+            let (client, job) = (pacer_client.clone(), jobs.job(n));
+            calls.spawn_on(async move { client.enqueue(job).await.map(drop) }, &runtime);
+        }
+        calls
+    });
+    let calls = tokio::task::spawn_blocking(move || pacer.join()).await?.map_err(|_| "the pacer panicked")?;
+    for call in calls.join_all().await {
+        call?;
+    }
+    trace.reached(count, PATIENCE).await?;
+    settled(&server, 0, PATIENCE).await?;
+    let load = meter.read();
+    worker.stop().await?;
+    conserved(&server, count, count, Some(trace.done.load(Relaxed))).await?;
+    let delays = trace.histogram();
+    let ms = |quantile: f64| delays.value_at_quantile(quantile) as f64 / 1e6;
+    let more = || json!({"jobs": delays.len(), "rate": OPEN_LOOP_RATE, "max_ms": delays.max() as f64 / 1e6});
+    report.add("latency_p50", ms(0.5), Some(load), more())?;
+    report.add("latency_p99", ms(0.99), Some(load), more())?;
+    report.add("latency_p999", ms(0.999), Some(load), more())
+}
+
+async fn idle(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
+    let server = Server::start(setting).await?;
+    let span = Duration::from_secs(setting.pick(5, 10));
+    let percent = |load: Load| load.server / load.seconds * 100.0;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = server.rss_bytes();
+    let alone = at_rest(&server, span).await;
+    report.add("idle_rss", before as f64 / 1e6, None, Value::Null)?;
+    report.add("idle_cpu", percent(alone), Some(alone), Value::Null)?;
+    let mut workers = Vec::with_capacity(IDLE_WORKERS);
+    for _ in 0..IDLE_WORKERS {
+        workers.push(Running::start(&server, Trace::counting(), 10).await?);
+    }
+    let connected = at_rest(&server, span).await;
+    let growth = server.rss_bytes().saturating_sub(before) as f64 / IDLE_WORKERS as f64;
+    report.add("idle_cpu_100", percent(connected), Some(connected), json!({"workers": IDLE_WORKERS}))?;
+    report.add("idle_worker_kib", growth / 1024.0, None, json!({"workers": IDLE_WORKERS}))?;
+    for worker in workers {
+        worker.stop().await?;
+    }
+    Ok(())
+}
+
+async fn at_rest(server: &Server, span: Duration) -> Load {
+    let meter = Meter::start(server.pid());
+    tokio::time::sleep(span).await;
+    meter.read()
+}
+
+/// Fills a queue, restarts the server on it, and compares what a job costs there and on an empty queue.
+async fn deep(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
+    let empty = in_and_out(&Server::start(setting).await?, setting, 0).await?;
+
+    let (server, jobs, depth) = (Server::start(setting).await?, setting.jobs(), setting.depth);
+    let client = server.client()?;
+    // The caches fill with the first part; what the rest adds is what a job costs.
+    let first = depth / 5;
+    load::enqueue_bulk(&client, &jobs, None, first).await?;
+    let (rss_first, begun) = (server.rss_bytes(), Instant::now());
+    load::enqueue_bulk(&client, &jobs, None, depth - first).await?;
+    let fill_rate = (depth - first) as f64 / begun.elapsed().as_secs_f64();
+    let rss = server.rss_bytes();
+    conserved(&server, depth, 0, None).await?;
+    let per_job = |bytes: u64, jobs: u64| bytes as f64 / jobs as f64;
+    let memory = per_job(rss.saturating_sub(rss_first), depth - first) - load::PAYLOAD_BYTES as f64;
+    report.add("memory_job", memory, None, json!({"depth": depth, "fill_rate": fill_rate}))?;
+    report.add("deep_rss", rss as f64 / 1e6, None, json!({"depth": depth}))?;
+    report.add("disk_job", per_job(server.disk_bytes()?, depth), None, json!({"depth": depth}))?;
+
+    let server = server.kill_and_start().await?;
+    report.add("restart", server.start_time.as_secs_f64(), None, json!({"depth": depth}))?;
+    conserved(&server, depth, 0, None).await?;
+    report.add("deep_rss_restarted", server.rss_bytes() as f64 / 1e6, None, json!({"depth": depth}))?;
+
+    report.noise = quiet(QUIET_PATIENCE).await;
+    let deep = in_and_out(&server, setting, depth).await?;
+    report.add("deep_cost", deep.server / empty.server, Some(deep), json!({"depth": depth}))?;
+    report.add("deep_time", deep.seconds / empty.seconds, Some(deep), json!({"depth": depth}))
+}
+
+/// Puts so many jobs in behind the `waiting` ones, then has as many done from the front.
+async fn in_and_out(server: &Server, setting: &Setting, waiting: u64) -> Result<Load, Failure> {
+    let (client, jobs) = (server.client()?, setting.jobs());
+    let count = setting.pick(150_000, 300_000);
+    let meter = Meter::start(server.pid());
+    load::enqueue_bulk(&client, &jobs, None, count).await?;
+    let trace = Trace::counting();
+    let worker = Running::start(server, trace.clone(), setting.concurrency).await?;
+    trace.reached(count, PATIENCE).await?;
+    settled(server, waiting, PATIENCE).await?;
+    let load = meter.read();
+    worker.stop().await?;
+    let done = trace.done.load(Relaxed);
+    conserved(server, waiting + count, done, Some(done)).await?;
+    Ok(load)
+}
