@@ -23,8 +23,7 @@ $(TOOLS)/python.done: sdk-python/pyproject.toml sdk-python/dev-requirements.txt
 
 $(TOOLS)/node.done: sdk-node/package-lock.json
 	@mkdir -p $(TOOLS)
-	# Not `npm ci`: it refuses a lock file without the optional builds of buf for other systems.
-	(cd sdk-node && npm install --no-save --silent --no-audit --no-fund)
+	(cd sdk-node && npm ci --silent --no-audit --no-fund)
 	touch $@
 
 gen: setup ## Write the generated code anew
@@ -75,4 +74,7 @@ bench: ## Figures of a release server on this machine; BENCH="--quick", "--runs 
 	cargo build -q --release -p jobwire-server -p jobwire-tests --bin jobwire --bin bench
 	$(RELEASE)/bench $(BENCH)
 
-.PHONY: bench demo run help setup gen gen-check check build test
+soak: build ## The crash suite for SOAK minutes (default 30)
+	JOBWIRE_BIN=$(DEBUG)/jobwire JOBWIRE_SOAK=$${SOAK:-30} cargo test -q -p jobwire-tests --test crash
+
+.PHONY: bench soak demo run help setup gen gen-check check build test

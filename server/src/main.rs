@@ -1,5 +1,5 @@
 //! `jobwire`: arguments → subcommand. What the commands do is in the library.
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -53,7 +53,10 @@ fn main() -> ExitCode {
         Command::Dev(dev) => serve::dev::main(dev),
         Command::Client(command) => cli::run(arguments.global, command),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "jobwire", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "jobwire", &mut script);
+            // A reader that has seen enough, such as `head`, is no failure.
+            _ = std::io::stdout().write_all(&script);
             ExitCode::SUCCESS
         }
     }

@@ -61,6 +61,10 @@ fn empty() -> Value {
     Value::Object(serde_json::Map::new())
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn patience() -> u64 {
     10_000
 }
@@ -140,6 +144,9 @@ pub struct Accept {
     pub hello: Option<Value>,
     /// Laid over the standard welcome. False = not sent.
     pub welcome: Option<Value>,
+    /// Whether heartbeats are answered by themselves.
+    #[serde(default = "yes")]
+    pub answer_heartbeats: bool,
     /// Longest wait for the stream, ms.
     #[serde(default = "patience")]
     pub within_ms: u64,

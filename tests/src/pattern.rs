@@ -88,7 +88,7 @@ fn fits(expected: &Value, actual: &Value, vars: &mut Vars) -> bool {
             }
             _ => fill(expected, vars).is_ok_and(|filled| same(&filled, actual)),
         },
-        Value::Object(object) if object.keys().any(|key| key.starts_with('$')) => {
+        Value::Object(object) if object.keys().any(|key| key.starts_with('$') && !key.starts_with("${")) => {
             object.iter().all(|(key, wanted)| test(key, wanted, actual, vars))
         }
         Value::Object(object) => {

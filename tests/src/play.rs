@@ -22,7 +22,7 @@ trait Target {
     async fn step(&mut self, play: &mut Play, step: &Step) -> Result<(), String>;
 
     /// What is cut when a stream is.
-    fn cut(&mut self) {}
+    async fn cut(&mut self) {}
 
     /// After the last step.
     fn finish(&mut self) -> Result<(), String> {
@@ -109,8 +109,8 @@ impl Play {
             }
             Step::Cut(on) => {
                 let stream = self.streams.remove(&on.on).ok_or_else(|| format!("there is no stream {}", on.on))?;
-                target.cut();
-                stream.cut();
+                target.cut().await;
+                stream.cut().await;
                 Ok(())
             }
             Step::Pause(on) | Step::Resume(on) => {

@@ -8,7 +8,10 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp::OwnedReadHalf},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
 /// A proxy in front of one address. Ends, with its connections, when it is dropped.
 #[derive(Debug)]
@@ -16,6 +19,7 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     current: Arc<Mutex<CancellationToken>>,
+    connections: TaskTracker,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -34,11 +38,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let current = Arc::new(Mutex::new(CancellationToken::new()));
-        let tokens = current.clone();
+        let (tokens, connections) = (current.clone(), TaskTracker::new());
+        let tracker = connections.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let cut = tokens.lock().expect("no panic in between").clone();
-                tokio::spawn(async move {
+                tracker.spawn(async move {
                     tokio::select! {
                         () = carry(client, target, limit) => {}
                         () = cut.cancelled() => {}
@@ -46,11 +51,18 @@ impl Proxy {
                 });
             }
         });
-        Self { address, current, _task: AbortOnDropHandle::new(task) }
+        Self { address, current, connections, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Cuts every connection that is open. New ones are welcome.
-    pub fn cut(&self) {
+    /// Cuts every connection that is open, and returns when they are closed. New ones are welcome.
+    pub async fn cut(&self) {
+        self.cancel();
+        self.connections.close();
+        self.connections.wait().await;
+        self.connections.reopen();
+    }
+
+    fn cancel(&self) {
         let mut current = self.current.lock().expect("no panic in between");
         std::mem::replace(&mut *current, CancellationToken::new()).cancel();
     }
@@ -58,7 +70,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.cut();
+        self.cancel();
     }
 }
 

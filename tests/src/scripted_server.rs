@@ -51,8 +51,8 @@ impl ScriptedServer {
     }
 
     /// Cuts all connections.
-    pub fn cut(&self) {
-        self.proxy.cut();
+    pub async fn cut(&self) {
+        self.proxy.cut().await;
     }
 
     /// The next stream that a worker opens.

@@ -169,10 +169,12 @@ impl Stream {
     }
 
     /// Breaks the connection, if the stream has one of its own.
-    pub fn cut(self) {
+    pub async fn cut(self) {
         self.transcript.note(format!("{} ✂ cut", self.name));
         // Before the rest is dropped, which would end the stream in good order.
-        drop(self.proxy);
+        if let Some(proxy) = &self.proxy {
+            proxy.cut().await;
+        }
     }
 
     /// Ends our half.

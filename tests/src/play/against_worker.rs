@@ -1,5 +1,8 @@
 //! The case is a server; the other end is the worker of an SDK.
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -13,11 +16,16 @@ use crate::{
     worker::Sdk,
 };
 
+/// Processes at once: they start slowly when there are many.
+static PROCESSES: Semaphore = Semaphore::const_new(6);
+const START: Duration = Duration::from_secs(40);
+
 /// Plays a case against the conformance worker of `sdk`.
 ///
 /// # Errors
 /// Says what was expected and what happened instead.
 pub async fn play(case: &Case, sdk: Sdk) -> Result<(), String> {
+    let _permit = PROCESSES.acquire().await.expect("it is never closed");
     let server = ScriptedServer::start().await;
     let env = case.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let process = sdk.start(server.address(), env);
@@ -53,8 +61,8 @@ impl Target for Worker {
         }
     }
 
-    fn cut(&mut self) {
-        self.server.cut();
+    async fn cut(&mut self) {
+        self.server.cut().await;
     }
 
     fn finish(&mut self) -> Result<(), String> {
@@ -67,9 +75,11 @@ impl Target for Worker {
 
 impl Worker {
     async fn accept(&mut self, play: &mut Play, accept: &Accept) -> Result<(), String> {
-        let stream = self.server.accept(&accept.on, play.transcript.clone(), ms(accept.within_ms)).await;
+        // A process takes a while to start where everything is tested at once.
+        let within = if play.streams.is_empty() { START } else { ms(accept.within_ms) };
+        let stream = self.server.accept(&accept.on, play.transcript.clone(), within).await;
         let mut stream = stream.ok_or("the worker opened no stream")?;
-        stream.answer_heartbeats = true;
+        stream.answer_heartbeats = accept.answer_heartbeats;
         let hello = accept.hello.clone().unwrap_or_else(|| json!({}));
         let expected = json!({"hello": hello});
         play.place_numbers();
