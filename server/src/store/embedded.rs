@@ -43,6 +43,7 @@ mod schema;
 mod sides;
 mod space;
 mod sqlite;
+mod sqlite_open;
 mod sqlite_read;
 #[cfg(test)]
 mod sqlite_tests;
@@ -71,7 +72,8 @@ pub struct Options {
     pub sync_interval: Duration,
     /// New jobs are refused while less disk space than this is free: 128 MiB.
     pub min_free_bytes: u64,
-    /// Size of the file that is removed when the disk fills regardless: 64 MiB; 0 = none.
+    /// Size of the file that is removed when the disk fills regardless: 64 MiB; 0 = none. Less than 32 MiB may not be
+    /// enough to finish what was accepted.
     pub ballast_bytes: u64,
     /// The fresh lease that every running job gets when the store is opened: 30 s.
     pub lease_ms: i64,
@@ -212,7 +214,7 @@ impl Store for EmbeddedStore {
     async fn put(&self, _shard: Shard, jobs: Vec<NewJob>) -> Result<Vec<Put>, StoreError> {
         if self.space.is_full() {
             let space = self.space.clone();
-            let _ = tokio::task::spawn_blocking(move || space.look_sometimes()).await;
+            let _ = tokio::task::spawn_blocking(move || space.look()).await;
             if self.space.is_full() {
                 return Err(StoreError::Full(self.space.reason()));
             }

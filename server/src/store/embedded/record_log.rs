@@ -62,6 +62,9 @@ pub(crate) trait RecordLog: Send {
     /// Moves some bookkeeping off the path of later commits; called when nothing waits.
     fn tidy(&mut self) -> Result<(), CommitError>;
 
+    /// Gives some unused space back to the file system. Bounded work; called again as long as space is wanted.
+    fn shrink(&mut self) -> Result<(), CommitError>;
+
     /// A way to read side records from other threads. Sees every commit that has returned.
     fn reader(&self) -> Arc<dyn SideSource>;
 

@@ -6,7 +6,6 @@ use std::{
     fs::OpenOptions,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::{Duration, Instant},
 };
 
 use fs4::fs_std::FileExt as _;
@@ -14,9 +13,6 @@ use parking_lot::Mutex;
 
 /// The ballast's file in the data directory.
 pub(crate) const FILE: &str = "ballast";
-/// How often the free space is looked at while there is activity.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
 /// Free bytes of the file system that holds a directory.
 pub(crate) type Gauge = Box<dyn Fn(&Path) -> std::io::Result<u64> + Send + Sync>;
 
@@ -26,7 +22,8 @@ pub(crate) struct Space {
     ballast_bytes: u64,
     gauge: Gauge,
     full: AtomicBool,
-    looked: Mutex<Option<Instant>>,
+    /// One looks at a time.
+    looking: Mutex<()>,
 }
 
 impl Space {
@@ -42,7 +39,7 @@ impl Space {
             ballast_bytes,
             gauge,
             full: AtomicBool::new(false),
-            looked: Mutex::new(None),
+            looking: Mutex::new(()),
         };
         space.look();
         space
@@ -62,18 +59,10 @@ impl Space {
         )
     }
 
-    /// Looks at the disk if the last look is a while ago.
-    pub fn look_sometimes(&self) {
-        let is_due = self.looked.lock().is_none_or(|last| last.elapsed() >= LOOK_EVERY);
-        if is_due {
-            self.look();
-        }
-    }
-
-    /// Looks at the disk: the store is full below the floor, and open again above it, with the ballast in place. Blocks.
+    /// Looks at the disk: the store is full below the floor, and open again above it, with the ballast in place. Cheap
+    /// enough for every commit; blocks while it makes the ballast.
     pub fn look(&self) {
-        let mut looked = self.looked.lock();
-        *looked = Some(Instant::now());
+        let _looking = self.looking.lock();
         let free = match (self.gauge)(&self.dir) {
             Ok(free) => free,
             Err(error) => {
@@ -105,7 +94,7 @@ impl Space {
 
     /// The disk has refused a write: no new jobs, and overboard with the ballast.
     pub fn ran_out(&self) {
-        let _looking = self.looked.lock();
+        let _looking = self.looking.lock();
         if !self.full.swap(true, Relaxed) {
             tracing::error!(dir = %self.dir.display(), "the disk is full: no new jobs until there is room");
         }

@@ -5,13 +5,14 @@ use std::{
 };
 
 use hashbrown::HashSet;
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, config::DbConfig, params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, config::DbConfig, params};
 
 use super::{
     changes::{Changes, JobChange},
     mark::{self, Mark},
     record_log::{CommitError, Found, Loaded, RecordLog, Safety, SideSource},
     schema::{self, has_subs, name_hash, row_hash, seal_job, seal_named, sql},
+    sqlite_open::{is_no_space, prepare, unreadable},
     sqlite_read::Reader,
 };
 use crate::store::{
@@ -21,13 +22,11 @@ use crate::store::{
 
 /// The database's file in the data directory.
 pub(crate) const FILE: &str = "jobwire.db";
-/// Bytes of a page. Larger ones cost more per small commit, smaller ones more per large group.
-const PAGE_BYTES: u32 = 8192;
 /// Pages of write-ahead log after which they are moved into the database: 8 MiB, which takes about 5 ms. A larger log is
 /// replayed for longer after a kill, a smaller one moves hot pages more often.
 const TIDY_PAGES: i64 = 1024;
-/// Page cache of the writing connection, KiB.
-const CACHE_KIB: i32 = 16 * 1024;
+/// Pages given back to the file system in one go: 8 MiB.
+const SHRINK_PAGES: i64 = 1024;
 
 /// Owned by the one thread that writes.
 pub(crate) struct SqliteLog {
@@ -209,6 +208,27 @@ impl SqliteLog {
         self.conn.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).expect("a pragma");
     }
 
+    /// Moves the write-ahead log into the database if it has at least so many pages.
+    fn checkpoint(&self, least: i64) -> rusqlite::Result<()> {
+        if self.wal_pages()? >= least {
+            self.conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Cuts free pages off the database, and the write-ahead log to nothing.
+    fn give_back(&self) -> rusqlite::Result<()> {
+        // First what is in the log: with that in the database, the log's own file can be written over.
+        self.checkpoint(1)?;
+        let free: i64 = self.conn.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
+        if free > 0 {
+            let mut statement = self.conn.prepare(&format!("PRAGMA incremental_vacuum({SHRINK_PAGES})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
+        }
+        self.conn.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?.query_row([], |_| Ok(()))
+    }
+
     /// Pages in the write-ahead log that the database does not have yet.
     fn wal_pages(&self) -> rusqlite::Result<i64> {
         self.conn
@@ -304,15 +324,11 @@ impl RecordLog for SqliteLog {
     }
 
     fn tidy(&mut self) -> Result<(), CommitError> {
-        let trouble = |error: rusqlite::Error| {
-            let text = format!("{}: {error}", self.path.display());
-            if is_no_space(&error) { CommitError::NoSpace(text) } else { CommitError::Fatal(text) }
-        };
-        if self.wal_pages().map_err(trouble)? >= TIDY_PAGES {
-            let mut statement = self.conn.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").map_err(trouble)?;
-            statement.query_row([], |_| Ok(())).map_err(trouble)?;
-        }
-        Ok(())
+        self.checkpoint(TIDY_PAGES).map_err(|error| self.failed(error))
+    }
+
+    fn shrink(&mut self) -> Result<(), CommitError> {
+        self.give_back().map_err(|error| self.failed(error))
     }
 
     fn reader(&self) -> Arc<dyn SideSource> {
@@ -357,53 +373,6 @@ impl SqliteLog {
     }
 }
 
-/// Checks whose database it is, makes the tables of a new one and sets how this connection works.
-fn prepare(conn: &Connection, path: &Path) -> Result<(), StoreError> {
-    let refused = |error: rusqlite::Error| unreadable(path, "header", error);
-    let number = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(refused);
-    let (application, format) = (number("application_id")?, number("user_version")?);
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refused)?;
-    let is_new = tables == 0 && application == 0;
-    if !is_new && application != schema::APPLICATION {
-        return Err(StoreError::Refused(format!("{} is not a Jobwire database", path.display())));
-    }
-    if format > schema::FORMAT {
-        return Err(StoreError::Refused(format!(
-            "{} has format {format}, and this server reads up to {}: start a newer server",
-            path.display(),
-            schema::FORMAT
-        )));
-    }
-    if is_new {
-        conn.execute_batch(&format!("PRAGMA page_size = {PAGE_BYTES}")).map_err(refused)?;
-    }
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(refused)?;
-    if mode != "wal" {
-        return Err(StoreError::Refused(format!(
-            "{}: no write-ahead log here (mode {mode}): choose a directory on a local disk",
-            path.display()
-        )));
-    }
-    // A connection that is dropped after a failed sync must not write what it believes to have.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(refused)?;
-    conn.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
-         PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 268435456; PRAGMA cache_size = -{CACHE_KIB};
-         PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY;"
-    ))
-    .map_err(refused)?;
-    if is_new {
-        conn.execute_batch(&format!(
-            "BEGIN IMMEDIATE; PRAGMA application_id = {}; PRAGMA user_version = {}; {} COMMIT;",
-            schema::APPLICATION,
-            schema::FORMAT,
-            schema::CREATE
-        ))
-        .map_err(refused)?;
-    }
-    Ok(())
-}
-
 fn write_run(conn: &Connection, scratch: &mut Vec<u8>, table: Table, run: &[JobChange]) -> rusqlite::Result<()> {
     let subs = has_subs(table);
     if run.iter().any(|change| change.value.is_some()) {
@@ -433,20 +402,4 @@ fn write_run(conn: &Connection, scratch: &mut Vec<u8>, table: Table, run: &[JobC
         }
     }
     Ok(())
-}
-
-/// Whether there is no room. SQLite reports a shared-memory file that cannot grow as an I/O error of its own kind.
-fn is_no_space(error: &rusqlite::Error) -> bool {
-    let rusqlite::Error::SqliteFailure(failure, _) = error else { return false };
-    failure.code == ErrorCode::DiskFull || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
-}
-
-/// A start that SQLite itself cannot go on with.
-fn unreadable(path: &Path, place: &str, error: rusqlite::Error) -> StoreError {
-    let text = format!("{}, {place}: {error}", path.display());
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged(text),
-        None => StoreError::Damaged(text),
-        Some(_) => StoreError::Refused(text),
-    }
 }

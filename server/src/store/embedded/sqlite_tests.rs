@@ -395,3 +395,28 @@ fn a_commit_that_finds_no_room_can_be_repeated_as_it_stands() {
     let (seq, state) = read_all(dir.path()).expect("opens");
     assert_eq!((seq, state.jobs.len()), (3, 2));
 }
+
+#[test]
+fn space_of_deleted_jobs_goes_back_to_the_file_system() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = SqliteLog::open(dir.path()).expect("opens");
+    log.load(&mut |_| Ok(())).expect("empty");
+    let put = |row| {
+        let key = |table| Key::Job { table, row, sub: 0 };
+        let body = Bytes::from(vec![row as u8; 20_000]);
+        [Write::Set(key(Table::Body), body), Write::Set(key(Table::Meta), Bytes::from_static(b"meta"))]
+    };
+    log.commit(&Changes::of((0..1_000).flat_map(put).collect()), Safety::PowerLoss).expect("room");
+    log.shrink().expect("nothing to give back");
+    let full = log.reader().bytes();
+    let forget = (0..990).map(|row| Write::Forget { row, sides: Sides::default() }).collect();
+    log.commit(&Changes::of(forget), Safety::PowerLoss).expect("commits");
+    for _ in 0..3 {
+        log.shrink().expect("shrinks");
+    }
+    let left = log.reader().bytes();
+    assert!(full > 20_000_000 && left < 1_000_000, "{full} bytes became {left}");
+    assert_eq!(log.verify(10).expect("reads"), Vec::<String>::new());
+    Box::new(log).close().expect("closes");
+    assert_eq!(read_all(dir.path()).expect("opens").1.jobs.len(), 20);
+}

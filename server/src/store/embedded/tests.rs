@@ -86,6 +86,10 @@ impl RecordLog for HandLog {
         Ok(())
     }
 
+    fn shrink(&mut self) -> Result<(), CommitError> {
+        Ok(())
+    }
+
     fn reader(&self) -> Arc<dyn SideSource> {
         self.kept.clone()
     }
@@ -335,10 +339,12 @@ async fn a_damaged_body_is_never_run() {
     let path: PathBuf = dir.path().join(sqlite::FILE);
     let mut bytes = std::fs::read(&path).expect("there");
     let needle = job(1).body;
-    let places: Vec<usize> =
-        bytes.windows(needle.len()).enumerate().filter(|(_, w)| *w == needle).map(|w| w.0).collect();
-    assert_eq!(places.len(), 1, "one body, one place");
-    bytes[places[0] + 7] ^= 1;
+    // Also where a copy is left in what a page does not use.
+    let places: Vec<usize> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(&needle)).collect();
+    assert!(!places.is_empty(), "the body is in the database");
+    for place in places {
+        bytes[place + 7] ^= 1;
+    }
     std::fs::write(&path, bytes).expect("writes");
 
     let store = open();

@@ -88,9 +88,9 @@ pub(crate) struct Writer {
 impl Writer {
     pub fn run(mut self) {
         loop {
-            let step = match self.pipe.take(self.unsafe_since.map(|since| since + self.sync_interval)) {
+            let step = match self.pipe.take(self.deadline()) {
                 Taken::Group(group) => self.keep(group),
-                Taken::Idle => self.log.sync().map(|()| self.unsafe_since = None).or_else(|error| self.bear(error)),
+                Taken::Idle => self.catch_up(),
                 Taken::Closed => break,
                 Taken::Broken => return,
             };
@@ -121,7 +121,32 @@ impl Writer {
             self.check(check)?;
         }
         self.log.tidy().or_else(|error| self.bear(error))?;
-        self.space.look_sometimes();
+        self.make_room()
+    }
+
+    /// When there is something to do though nothing comes. An idle store that has room does nothing.
+    fn deadline(&self) -> Option<Instant> {
+        let sync = self.unsafe_since.map(|since| since + self.sync_interval);
+        let look = self.space.is_full().then(|| Instant::now() + RETRY);
+        sync.into_iter().chain(look).min()
+    }
+
+    fn catch_up(&mut self) -> Result<(), String> {
+        if self.unsafe_since.is_some_and(|since| since.elapsed() >= self.sync_interval) {
+            match self.log.sync() {
+                Ok(()) => self.unsafe_since = None,
+                Err(error) => self.bear(error)?,
+            }
+        }
+        self.make_room()
+    }
+
+    /// Full: what was deleted makes room for the others on this disk, too.
+    fn make_room(&mut self) -> Result<(), String> {
+        if self.space.is_full() {
+            self.log.shrink().or_else(|error| self.bear(error))?;
+        }
+        self.space.look();
         Ok(())
     }
 
@@ -134,6 +159,7 @@ impl Writer {
                 Ok(()) => break,
                 Err(CommitError::NoSpace(what)) => {
                     self.space.ran_out();
+                    self.log.shrink().or_else(|error| self.bear(error))?;
                     let now = Instant::now();
                     if self.pipe.wait_for_close(now + RETRY) && *give_up_at.get_or_insert(now + CLOSING) <= now {
                         return Err(what);
