@@ -165,8 +165,14 @@ impl EmbeddedStore {
     async fn ask<T>(&self, call: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.calls.send(call(reply)).await.map_err(|_| self.gone())?;
-        // The answer's sender is lost only when the store fails.
-        answer.await.map_err(|_| self.gone())
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                // Answers are lost only when the store fails, which may not have been said yet.
+                let _ = self.status.clone().wait_for(|status| *status != Status::Open).await;
+                Err(self.gone())
+            }
+        }
     }
 
     /// Why nobody answers.

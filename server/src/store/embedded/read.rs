@@ -62,16 +62,14 @@ pub(crate) async fn fetch(
         });
         let read = read.await.map_err(|error| StoreError::Unavailable(format!("a reading thread failed: {error}")))?;
         for (key, answer) in read {
-            let answer = answer.or_else(|error| match error {
-                ReadError::Damaged(place) => {
+            let answer = match answer {
+                Ok(value) => Ok(value),
+                Err(ReadError::Damaged(place)) => {
                     tracing::error!(%place, "a record is damaged");
                     Err(Damaged)
                 }
-                ReadError::Failed(what) => {
-                    tracing::error!(error = %what, "a record cannot be read");
-                    Err(Damaged)
-                }
-            });
+                Err(ReadError::Failed(what)) => return Err(StoreError::Unavailable(what)),
+            };
             fetched.insert(key, answer);
         }
     }

@@ -76,9 +76,10 @@ pub(crate) trait RecordLog: Send {
 /// Why a side record could not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// Its checksum does not match: the place.
+    /// It is there, and cannot be trusted: names the place.
     #[error("{0}")]
     Damaged(String),
+    /// Says nothing about the record.
     #[error("{0}")]
     Failed(String),
 }

@@ -3,7 +3,7 @@ use std::{path::PathBuf, sync::atomic::AtomicBool, sync::atomic::Ordering::Relax
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 
 use super::{
     record_log::{ReadError, SideKey, SideSource},
@@ -33,7 +33,13 @@ impl Reader {
 
     /// Lends a connection to `work`. One that saw an error is not used again.
     fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, ReadError> {
-        let trouble = |error: rusqlite::Error| ReadError::Failed(format!("{}: {error}", self.path.display()));
+        let trouble = |error: rusqlite::Error| {
+            let text = format!("{}: {error}", self.path.display());
+            match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ReadError::Damaged(text),
+                _ => ReadError::Failed(text),
+            }
+        };
         let idle = self.idle.lock().pop();
         let conn = match idle {
             Some(conn) => conn,

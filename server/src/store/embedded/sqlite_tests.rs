@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{
     changes::Changes,
     mark::{self, Mark},
-    record_log::{CommitError, Found, RecordLog as _, Safety, SideKey, SideSource as _},
+    record_log::{CommitError, Found, RecordLog as _, Safety, SideKey},
     schema::{self, TABLES, has_subs},
     sqlite::{FILE, SqliteLog},
 };
