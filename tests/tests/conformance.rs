@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 /// Every so many bytes; together with the other store, and with frames of changing length, all of them in the end.
 const CUT_STEP: usize = 3;
 /// Cases wait most of the time.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 32;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("threads"));
 
