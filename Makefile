@@ -23,7 +23,7 @@ $(TOOLS)/python.done: sdk-python/pyproject.toml sdk-python/dev-requirements.txt
 
 $(TOOLS)/node.done: sdk-node/package-lock.json
 	@mkdir -p $(TOOLS)
-	(cd sdk-node && npm ci --silent --no-audit --no-fund)
+	(cd sdk-node && npm ci --no-audit --no-fund --loglevel=error)
 	touch $@
 
 gen: setup ## Write the generated code anew

@@ -83,9 +83,8 @@ async fn run(files: &[PathBuf], server: &mut Server, data: &Path) -> Result<(Vec
     let mut lines = BufReader::new(producer.stdout.take().expect("its output is piped")).lines();
     let bars = MultiProgress::new();
     let style = ProgressStyle::with_template("{prefix:9} {bar:40} {pos:>6}/{len} {msg}").expect("a valid template");
-    let bar = |name: &'static str| {
-        bars.add(ProgressBar::new(files.len() as u64).with_style(style.clone()).with_prefix(name))
-    };
+    let bar =
+        |name: &'static str| bars.add(ProgressBar::new(files.len() as u64).with_style(style.clone()).with_prefix(name));
     let (enqueued_bar, done_bar) = (bar("enqueued"), bar("digested"));
     let mut done = Vec::with_capacity(files.len());
     let mut downtime = None;
@@ -125,7 +124,14 @@ async fn summarise(url: &str, done: &[Done], elapsed: Duration, downtime: Durati
     ensure!(retried == unlucky, "{unlucky} jobs were to fail once, {retried} were retried");
     let jobs = 2 * done.len();
     let rows = BTreeMap::from([
-        ("jobs", format!("{jobs}: {} digests (Python), {} checksums (Rust), enqueued by Node and Python", done.len(), done.len())),
+        (
+            "jobs",
+            format!(
+                "{jobs}: {} digests (Python), {} checksums (Rust), enqueued by Node and Python",
+                done.len(),
+                done.len()
+            ),
+        ),
         ("retries", format!("{retried}, of {unlucky} that failed once on purpose")),
         ("restart", format!("1, killed with -9, away for {:.1} s", downtime.as_secs_f64())),
         ("time", format!("{:.1} s, {:.0} jobs per second", elapsed.as_secs_f64(), jobs as f64 / elapsed.as_secs_f64())),
@@ -142,7 +148,11 @@ fn check(files: &[PathBuf], done: &[Done]) -> Result<usize> {
         let digest = found.get(path.as_path()).with_context(|| format!("{} was not digested", path.display()))?;
         let again = || format!("reading {} again", path.display());
         let (lines, words, entropy) = files::statistics(path).with_context(again)?;
-        ensure!(digest.checksums == checksum::of(path).with_context(again)?, "the checksums of {} differ", path.display());
+        ensure!(
+            digest.checksums == checksum::of(path).with_context(again)?,
+            "the checksums of {} differ",
+            path.display()
+        );
         ensure!((digest.lines, digest.words) == (lines, words), "the counts of {} differ", path.display());
         ensure!((digest.entropy - entropy).abs() < 1e-5, "the entropy of {} differs", path.display());
     }

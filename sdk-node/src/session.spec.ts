@@ -474,6 +474,17 @@ describe("session: endings of the stream", () => {
     assert.deepEqual(delays, [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 15_000, 15_000, 15_000]);
   });
 
+  it("tries again within a third of the lease while it has jobs in hand", () => {
+    const bench = new Bench().poll().welcome({ leaseTtl: spanOf(6_000) }).jobs("a");
+    const delays: number[] = [];
+    for (let i = 0; i < 9; i++) {
+      bench.closed(new Unavailable("refused"));
+      delays.push(bench.wakeAt - bench.now);
+      bench.pass(bench.wakeAt - bench.now);
+    }
+    assert.deepEqual(delays, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000, 2_000]);
+  });
+
   it("waits as long as the server asks", () => {
     const bench = new Bench().poll().closed(new Unavailable("busy", { retryDelay: 700 }));
     assert.equal(bench.wakeAt - bench.now, 700);

@@ -26,7 +26,7 @@ const STOP_MS = 2_000;
 const BACKOFF_MIN_MS = 50;
 const BACKOFF_MAX_MS = 15_000;
 /** A stream that lived this long counts as a success: the backoff starts afresh. */
-const STABLE_MS = 5_000;
+const STABLE_MS = 1_000;
 /** A job of a type that this worker does not handle, though it said so: look again later. */
 const UNHANDLED_MS = 5_000;
 
@@ -271,8 +271,11 @@ export class Session {
     this.#outbox.resend(now);
   }
 
+  /** With jobs in hand the next try comes while their leases still run. */
   #backOff(why: string, now: number, atLeast = 0): void {
-    const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures, 20));
+    const held = this.#leases.size > 0 || !this.#outbox.empty;
+    const max = held ? Math.min(BACKOFF_MAX_MS, this.#leaseTtlMs / 3) : BACKOFF_MAX_MS;
+    const ceiling = Math.min(max, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures, 20));
     this.#failures += 1;
     const retryInMs = Math.max(atLeast, this.env.random() * ceiling);
     this.#connectAt = now + retryInMs;

@@ -470,6 +470,16 @@ def test_backoff_grows_with_full_jitter_and_starts_afresh_after_a_stream_that_li
     assert rig.session._connect_at - rig.now <= 0.05
 
 
+def test_with_jobs_in_hand_the_next_try_comes_within_a_third_of_the_lease() -> None:
+    rig = Rig().deliver("a")
+    delays = []
+    for _ in range(100):
+        rig.drop()
+        delays.append(rig.session._connect_at - rig.now)
+        rig.hello()
+    assert 5.0 < max(delays) <= 10.0
+
+
 def test_retry_delay_of_the_server_is_a_floor() -> None:
     rig = Rig().drop("RESOURCE_EXHAUSTED", retry_delay=9.0)
     assert rig.session._connect_at - rig.now >= 9.0

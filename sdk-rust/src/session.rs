@@ -44,8 +44,8 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// Silence of the server beyond two heartbeat intervals that still passes for life.
 const SILENCE_MARGIN: Duration = Duration::from_secs(5);
-/// What a session moved elsewhere waits on top of the backoff: nobody should fight for it.
-const MOVED_DELAY: Duration = Duration::from_secs(1);
+/// A newer stream speaks for this session: it may go on, and nobody should fight for it.
+const MOVED_DELAY: Duration = Duration::from_secs(5);
 /// Kept free in a message for everything that is not the largest outcome.
 const MESSAGE_MARGIN: usize = 256 << 10;
 
@@ -463,7 +463,10 @@ impl Session {
         if self.state == State::Active && now >= self.opened_at + SETTLED_AFTER {
             self.failures = 0;
         }
-        let ceiling = BACKOFF_MAX.min(BACKOFF_FIRST * 2_u32.pow(self.failures.min(16)));
+        // With jobs in hand the next try comes while their leases still run.
+        let held = !self.leases.is_empty() || !self.outbox.is_empty();
+        let max = if held { BACKOFF_MAX.min(self.lease_ttl / 3) } else { BACKOFF_MAX };
+        let ceiling = max.min(BACKOFF_FIRST * 2_u32.pow(self.failures.min(16)));
         self.failures += 1;
         ceiling.mul_f64(self.rng.random::<f64>())
     }

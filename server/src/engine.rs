@@ -356,6 +356,15 @@ impl Engine {
         self.0.held_by(session_id, limit).await
     }
 
+    /// Worker and session that have a running job in hand, if they are connected here.
+    pub async fn holder(&self, record: &Record) -> Option<(String, String)> {
+        if record.meta.state != State::Running {
+            return None;
+        }
+        let found = self.0.holder_of(&record.meta).await;
+        found.map(|holder| (holder.worker_id, holder.session_id))
+    }
+
     /// Sets the wanted state of these sessions; answers which of them are known.
     pub async fn signal(&self, session_ids: Vec<String>, directive: Directive) -> Result<Vec<String>, StoreError> {
         self.0.direct(session_ids, directive).await

@@ -88,7 +88,7 @@ impl Server {
     /// Numbers of one queue.
     pub async fn queue(&self, name: &str) -> Result<pb::QueueStats, Failure> {
         let mut queues = QueueServiceClient::new(self.channel.clone());
-        let request = pb::GetQueueRequest { name: name.to_owned(), ..Default::default() };
+        let request = pb::GetQueueRequest { name: name.to_owned() };
         let queue = queues.get_queue(request).await?.into_inner().queue;
         Ok(queue.and_then(|queue| queue.stats).unwrap_or_default())
     }

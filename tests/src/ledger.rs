@@ -17,9 +17,10 @@ pub type Millis = u64;
 /// A claim may be lost with the server when it is not older than this, ms: claims are journaled, but not waited for.
 pub const CLAIM_COMMIT: Millis = 50;
 /// What the server sent before it was killed is read so much later, and starts at once if a slot is free, ms.
-pub const READ: Millis = 300;
-/// It starts so much later when it waits for a slot, ms.
-pub const UNREAD: Millis = 2_000;
+pub const READ: Millis = 100;
+/// Both limits where the record itself proves that the claim is not on it: the disk was slow, or the job has waited for
+/// a slot, ms.
+pub const PROVEN: (Millis, Millis) = (250, 2_000);
 /// Time a worker has, once woken, to learn that its leases are gone, ms.
 pub const WAKING: Millis = 4_000;
 /// Two processes that read the clock in turn may seem to overlap by this much, ms.
@@ -198,7 +199,8 @@ impl History {
         }
         for (job, runs) in &mut runs {
             runs.sort_by_key(|run| (run.start, run.delivery));
-            if !records.contains_key(job) && !runs.iter().all(|run| self.claim_lost(run, Millis::MAX, UNREAD).is_some()) {
+            if !records.contains_key(job) && !runs.iter().all(|run| self.claim_lost(run, Millis::MAX, PROVEN).is_some())
+            {
                 verdict.lost.push(format!("{job} ran, and is not there"));
             }
             for (place, earlier) in runs.iter().enumerate() {
@@ -266,7 +268,7 @@ impl History {
         if job.succeeded && job.attempt != job.failures + 1 {
             wrong(format!("is at attempt {} after {} failures", job.attempt, job.failures));
         }
-        let unissued = |run: &&&Run| run.delivery > job.delivery && self.claim_lost(run, Millis::MAX, UNREAD).is_none();
+        let unissued = |run: &&&Run| run.delivery > job.delivery && self.claim_lost(run, Millis::MAX, PROVEN).is_none();
         if let Some(run) = runs.iter().find(unissued) {
             wrong(format!("ran in delivery {} of {}", run.delivery, job.delivery));
         }
@@ -282,8 +284,8 @@ impl History {
     /// Two runs of one job; `next`: nothing ran in between.
     fn check_pair(&self, earlier: &Run, later: &Run, next: bool, verdict: &mut Verdict) {
         // That the number was given out again proves that the earlier claim was not on record.
-        let late = if later.delivery <= earlier.delivery { UNREAD } else { READ };
-        if let Some(before_kill) = self.claim_lost(earlier, later.start, late) {
+        let limits = if later.delivery <= earlier.delivery { PROVEN } else { (CLAIM_COMMIT, READ) };
+        if let Some(before_kill) = self.claim_lost(earlier, later.start, limits) {
             if next {
                 verdict.excused.push(before_kill);
             }
@@ -317,9 +319,9 @@ impl History {
     }
 
     /// Whether the claim of `run` may have died with the server: ms from its start to the kill, which was `before`. The
-    /// start may be as much `late` as that: the worker reads what was sent, though nobody is there any more.
-    fn claim_lost(&self, run: &Run, before: Millis, late: Millis) -> Option<i64> {
-        let near = |kill: &&Millis| (kill.saturating_sub(CLAIM_COMMIT)..=**kill + late).contains(&run.start);
+    /// start was at most as `early` as that, or as `late`: the worker reads what was sent, though nobody is there any more.
+    fn claim_lost(&self, run: &Run, before: Millis, (early, late): (Millis, Millis)) -> Option<i64> {
+        let near = |kill: &&Millis| (kill.saturating_sub(early)..=**kill + late).contains(&run.start);
         let kills = self.server_kills.iter().filter(|kill| **kill <= before).filter(near);
         kills.map(|&kill| kill as i64 - run.start as i64).min_by_key(|distance| distance.abs())
     }

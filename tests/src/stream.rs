@@ -96,7 +96,11 @@ impl Stream {
     /// Opens a worker's stream to the server at `address`, on a connection of its own that can be cut. Frames are sent
     /// without waiting for the response headers.
     pub async fn open(address: SocketAddr, name: &str, transcript: Transcript) -> Self {
-        let proxy = Proxy::to(address).await;
+        Self::through(Proxy::to(address).await, name, transcript)
+    }
+
+    /// [`Stream::open`] by way of a proxy of the caller's.
+    pub fn through(proxy: Proxy, name: &str, transcript: Transcript) -> Self {
         let channel = channel(proxy.address);
         let (out, requests) = mpsc::unbounded_channel::<Result<Bytes, Status>>();
         let (arrive, arrivals) = mpsc::unbounded_channel();
@@ -325,7 +329,7 @@ struct Rules {
     known: HashSet<String>,
 }
 
-fn texts<'a>(value: &'a Value) -> impl Iterator<Item = &'a str> {
+fn texts(value: &Value) -> impl Iterator<Item = &str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 

@@ -1,6 +1,7 @@
 //! The protocol conformance suite. One test per case file and end under test; `cargo test -p jobwire-tests --test
 //! conformance -- W2` runs those with W2 in their name.
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, LazyLock, Mutex},
@@ -8,6 +9,7 @@ use std::{
 
 use jobwire_tests::{
     case::{Against, Case, load},
+    cut,
     play::{against_server, against_worker},
     process::root,
     server::{Server, Store},
@@ -16,8 +18,10 @@ use jobwire_tests::{
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Runtime;
 
+/// Every so many bytes; together with the other store, and with frames of changing length, all of them in the end.
+const CUT_STEP: usize = 3;
 /// Cases wait most of the time.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 32;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("threads"));
 
@@ -44,17 +48,18 @@ impl Shared {
         }
     }
 
+    fn address(&self) -> SocketAddr {
+        let mut server = self.server.lock().expect("the first case started it");
+        let server = server.get_or_insert_with(|| {
+            let mut server = Server::start(self.store("shared"), &[]);
+            self.allowed.iter().for_each(|text| server.allow(text));
+            server
+        });
+        server.address
+    }
+
     fn play(&self, case: &Case) -> Result<(), String> {
-        let address = {
-            let mut server = self.server.lock().expect("the first case started it");
-            let server = server.get_or_insert_with(|| {
-                let mut server = Server::start(self.store("shared"), &[]);
-                self.allowed.iter().for_each(|text| server.allow(text));
-                server
-            });
-            server.address
-        };
-        RUNTIME.block_on(against_server::play(case, address, self.store(&case.name)))
+        RUNTIME.block_on(against_server::play(case, self.address(), self.store(&case.name)))
     }
 
     /// What the server logged that it should not, now that all cases are over.
@@ -72,6 +77,8 @@ fn trials(shared: &[Shared], server: &[Case], worker: &[Case]) -> Vec<Trial> {
             let name = format!("server on {}: {}", shared.kind, case.name);
             trials.push(Trial::test(name, move || Ok(shared.play(&case)?)));
         }
+        let (shared, name) = (shared.clone(), format!("server on {}: cut_after_every_byte", shared.kind));
+        trials.push(Trial::test(name, move || Ok(RUNTIME.block_on(cut::everywhere(shared.address(), CUT_STEP))?)));
     }
     for sdk in Sdk::ALL {
         for case in worker.iter().filter(|case| case.sdks.iter().any(|name| name == sdk.name())) {

@@ -382,7 +382,9 @@ class Session:
     def _backoff(self, now: float) -> float:
         if self.state == "active" and now - self._opened_at >= SETTLED_AFTER:
             self._failures = 0
-        ceiling = min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** min(self._failures, 20))
+        # With jobs in hand the next try comes while their leases still run.
+        most = min(BACKOFF_MAX, self._lease_ttl / 3) if self.leases or self._outbox else BACKOFF_MAX
+        ceiling = min(most, BACKOFF_FIRST * 2 ** min(self._failures, 20))
         self._failures += 1
         return self._rng.uniform(0.0, ceiling)
 

@@ -576,6 +576,31 @@ fn reconnects_for_ever_with_full_jitter_up_to_15_s() {
 }
 
 #[test]
+fn with_jobs_in_hand_the_next_try_comes_within_a_third_of_the_lease() {
+    let mut bench = Bench::active(1, 0);
+    bench.deliver(&["t1"]);
+    let mut longest = Duration::ZERO;
+    for _ in 0..200 {
+        let before = bench.now;
+        bench.breaks();
+        longest = longest.max(bench.now - before);
+        bench.connect();
+    }
+    assert!(longest > secs(5) && longest <= secs(10), "{longest:?}");
+}
+
+#[test]
+fn a_session_that_moved_is_not_fought_for() {
+    let mut bench = Bench::active(1, 0);
+    let mut error = RpcError::local(Code::Aborted, "moved");
+    error.reason = "SESSION_MOVED".into();
+    bench.session.disconnected(Some(Box::new(error)), bench.now);
+    bench.pass(secs(4));
+    assert!(bench.commands.is_empty());
+    assert!(bench.wake.is_some_and(|at| at <= bench.now + secs(2)), "yet it comes back");
+}
+
+#[test]
 fn stops_loudly_when_refused_and_cancels_what_runs() {
     for code in [Code::FailedPrecondition, Code::InvalidArgument, Code::PermissionDenied] {
         let mut bench = Bench::active(1, 0);

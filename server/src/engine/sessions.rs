@@ -130,10 +130,7 @@ impl Inner {
         for live in self.sessions.all() {
             let serves = live.hello.subscriptions.iter().any(|s| s.queue.matches(meta.queue.as_str()));
             let (reply, answer) = oneshot::channel();
-            if serves
-                && live.events.send(Event::Holds(meta.id, reply)).await.is_ok()
-                && answer.await.unwrap_or(false)
-            {
+            if serves && live.events.send(Event::Holds(meta.id, reply)).await.is_ok() && answer.await.unwrap_or(false) {
                 let hello = &live.hello;
                 return Some(Holder { worker_id: hello.worker_id.clone(), session_id: hello.session_id.clone() });
             }

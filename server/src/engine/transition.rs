@@ -35,6 +35,7 @@ pub struct Subject<'a> {
 }
 
 /// What happened.
+#[expect(clippy::large_enum_variant, reason = "decided on where it is made; few are alive at a time")]
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A worker reported an outcome.
@@ -364,8 +365,7 @@ mod tests {
 
     #[test]
     fn the_last_attempt_ends_where_the_policy_says_and_keeps_its_failure() {
-        let policy =
-            Policy { retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() }, ..Policy::default() };
+        let policy = Policy { retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() }, ..Policy::default() };
         let Some(Act::Finish { to, outcome, retain_ms, .. }) =
             act(&meta(State::Running), &policy, reported(failed("no")))
         else {
@@ -381,8 +381,13 @@ mod tests {
     #[test]
     fn crashes_are_counted_only_when_the_handler_had_started_and_poison_dies() {
         let policy = Policy::default();
-        let table = [(0, false, "READY front"), (0, true, "READY front crash"), (2, true, "READY front crash"),
-            (3, true, "DEAD"), (3, false, "READY front")];
+        let table = [
+            (0, false, "READY front"),
+            (0, true, "READY front crash"),
+            (2, true, "READY front crash"),
+            (3, true, "DEAD"),
+            (3, false, "READY front"),
+        ];
         for (crashes, started, expected) in table {
             let meta = Meta { crashes, ..meta(State::Running) };
             assert_eq!(outcome(&act(&meta, &policy, Event::Lost { started })), expected, "{crashes} {started}");
@@ -420,7 +425,11 @@ mod tests {
             (State::Succeeded, DueKind::Start, "nothing"),
         ];
         for (state, kind, expected) in table {
-            assert_eq!(outcome(&act(&meta(state), &Policy::default(), Event::Due(kind))), expected, "{state:?} {kind:?}");
+            assert_eq!(
+                outcome(&act(&meta(state), &Policy::default(), Event::Due(kind))),
+                expected,
+                "{state:?} {kind:?}"
+            );
         }
     }
 

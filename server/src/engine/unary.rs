@@ -34,7 +34,8 @@ impl Engine {
         let key = inner.keys.fetch_add(1, Relaxed);
         let (events, mut inbox) = mpsc::channel(8);
         let known_queues = inner.matching_queues(&request.subscriptions).await?;
-        let window = Window { slots: request.max_jobs as u32, max_bytes: ANSWER_BYTES, concurrency: 0, accepting: true };
+        let window =
+            Window { slots: request.max_jobs as u32, max_bytes: ANSWER_BYTES, concurrency: 0, accepting: true };
         let types = Types::new(&request.types);
         let subscriptions = request.subscriptions;
         let joining = Joining { key, events, types, subscriptions, known_queues, window, held: Vec::new() };

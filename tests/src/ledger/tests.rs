@@ -129,8 +129,10 @@ fn rerun_names_jobs_run_again_although_their_worker_held_them() {
     history.runs.push(run("j", 2, B, 5_000, (6_000, "ok")));
     history.jobs[0] = Recorded { successes: vec![2], ..done("j", "k", 2) };
     assert_eq!(broken(&history), ["rerun"]);
-    history.server_kills = vec![1_900];
-    assert_eq!(broken(&history), ["rerun"], "the claim was on record long before the kill");
+    history.server_kills = vec![1_000 + CLAIM_COMMIT + 1];
+    assert_eq!(broken(&history), ["rerun"], "the claim was on record before the kill");
+    history.server_kills = vec![1_000 + CLAIM_COMMIT];
+    assert_eq!(broken(&history), [""; 0], "perhaps it was not");
     history.fates = vec![(A, Fate::Killed { at: 1_900 })];
     assert_eq!(broken(&history), [""; 0], "its worker was gone before it could tell");
 }
@@ -143,7 +145,7 @@ fn a_claim_lost_with_the_server_excuses_one_more_run_and_is_counted() {
     history.server_kills = vec![1_030];
     assert_eq!(broken(&history), [""; 0]);
     assert_eq!(history.check().excused, [30]);
-    history.server_kills = vec![1_000 + CLAIM_COMMIT + 1];
+    history.server_kills = vec![1_000 + PROVEN.0 + 1];
     assert_eq!(broken(&history), ["double", "overlap", "rerun"], "the claim had time enough");
     // Given out and back, given out again: only then killed, and all of that is forgotten.
     history.runs[0].delivery = 2;

@@ -41,12 +41,15 @@ pub async fn play(case: &Case, shared: SocketAddr, store: Store) -> Result<(), S
         .await
 }
 
+/// What a call gave, or why it could not be made.
+type Answered = Result<Result<Value, Status>, String>;
+
 struct RealServer {
     address: SocketAddr,
     own: Option<Server>,
     /// For unary calls; every stream has a connection of its own.
     channel: Channel,
-    background: HashMap<String, JoinHandle<Result<Result<Value, Status>, String>>>,
+    background: HashMap<String, JoinHandle<Answered>>,
 }
 
 impl Target for RealServer {
@@ -139,7 +142,7 @@ impl RealServer {
     }
 }
 
-async fn unary(channel: Channel, name: &str, request: &Value) -> Result<Result<Value, Status>, String> {
+async fn unary(channel: Channel, name: &str, request: &Value) -> Answered {
     let method = method(name)?;
     let request = encode(method.input(), request)?;
     let path = format!("/jobwire.v1.{name}").parse().map_err(|error| format!("{name}: {error}"))?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Processes at once: they start slowly when there are many.
-static PROCESSES: Semaphore = Semaphore::const_new(6);
+static PROCESSES: Semaphore = Semaphore::const_new(10);
 const START: Duration = Duration::from_secs(40);
 
 /// Plays a case against the conformance worker of `sdk`.

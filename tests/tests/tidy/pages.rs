@@ -38,17 +38,18 @@ pub fn table<'a>(page: &'a str, header: &[&str]) -> Vec<Vec<&'a str>> {
     for (_, line) in prose(page) {
         let cells = cells(line);
         match &cells {
-            Some(cells) if inside => {
-                if !cells.iter().all(|cell| cell.chars().all(|c| matches!(c, '-' | ':'))) {
-                    rows.push(cells.clone());
-                }
-            }
+            Some(cells) if inside && !is_rule(cells) => rows.push(cells.clone()),
             Some(cells) if cells.len() >= header.len() && cells[..header.len()] == *header => inside = true,
             None if inside => return rows,
             _ => {}
         }
     }
     rows
+}
+
+/// The line of dashes below a header.
+fn is_rule(cells: &[&str]) -> bool {
+    cells.iter().all(|cell| cell.chars().all(|c| matches!(c, '-' | ':')))
 }
 
 fn cells(line: &str) -> Option<Vec<&str>> {

@@ -1,4 +1,5 @@
 //! The store over a log that is played by hand: when answers are given, and what a disk that refuses does to callers.
+#![expect(clippy::disallowed_methods, reason = "a test that listens to everything has nothing to bound")]
 use std::{
     path::PathBuf,
     sync::{
