@@ -7,6 +7,7 @@ now); everything that happens anywhere becomes one of them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -128,19 +129,29 @@ class Worker:
         signals: install the handlers, when this is the main thread. Raises JobwireError when the server refuses this
         worker for good. Every thread is a daemon, so a handler that hangs does not keep the process.
         """
-        installed = {}
         if signals and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                installed[number] = signal.signal(number, self._signalled)
-        try:
+            self._run_with_signals()
+        else:
             self.start()
-            finished = threading.Event()
-            self._ended.add_done_callback(lambda _: finished.set())
-            finished.wait()
-        finally:
-            for number, handler in installed.items():
-                signal.signal(number, handler)
         self._ended.result()
+
+    def _run_with_signals(self) -> None:
+        # Python runs signal handlers on the main thread, between two instructions. One that waits for a lock misses a
+        # signal that came to another thread, or just before the wait; it cannot miss a byte on a socket.
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.setblocking(False)
+            installed = {n: signal.signal(n, self._signalled) for n in (signal.SIGTERM, signal.SIGINT)}
+            woken_before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+            try:
+                self.start()
+                self._ended.add_done_callback(lambda _: _wake(theirs))
+                while not self._ended.done():
+                    ours.recv(64)
+            finally:
+                signal.set_wakeup_fd(woken_before)
+                for number, handler in installed.items():
+                    signal.signal(number, handler)
 
     async def arun(self) -> None:
         """Works until `stop()`, the server's order to terminate, or cancellation, which drains first.
@@ -371,6 +382,12 @@ class Worker:
 
     def _logged(self, token: str, line: Any) -> None:
         self._events.put(lambda session, now: session.logged(token, line, now))
+
+
+def _wake(sleeper: socket.socket) -> None:
+    # Closed: nobody sleeps any more.
+    with contextlib.suppress(OSError):
+        sleeper.send(b"\0")
 
 
 def _subscriptions(
