@@ -9,7 +9,8 @@ use jobwire_server::{
     serve::{self, dev::Dev},
 };
 
-/// A job is a dozen small allocations made on one thread and freed on another, where the system's allocator is slow.
+/// A job is a dozen small allocations, made on one thread and freed on another, where the system's allocator is slow. Without
+/// huge pages (`no_thp`), which would double the memory of a server at rest.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

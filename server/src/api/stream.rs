@@ -1,17 +1,50 @@
 //! Streams of answers that a task feeds: what every streaming call shares.
-use std::{future::Future, panic::AssertUnwindSafe};
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, Stream};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::{layer::panic_text, status::ApiError};
 
+/// One answer, or how the call ended. Boxed: a channel has room for 32 values from the start, and one of a worker's frames
+/// would take 30 KB of each idle stream.
+type Message<T> = Box<Result<T, Status>>;
+
 /// The answers of a streaming call.
-pub type Outbound<T> = ReceiverStream<Result<T, Status>>;
+pub struct Outbound<T>(mpsc::Receiver<Message<T>>);
+
+impl<T> Stream for Outbound<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|message| message.map(|message| *message))
+    }
+}
+
 /// Where the task of a streaming call puts its answers.
-pub type Sender<T> = mpsc::Sender<Result<T, Status>>;
+pub struct Sender<T>(mpsc::Sender<Message<T>>);
+
+/// Nobody reads the answers any more.
+#[derive(Debug)]
+pub struct Unread;
+
+impl<T> Sender<T> {
+    /// Waits for room.
+    pub async fn send(&self, message: Result<T, Status>) -> Result<(), Unread> {
+        self.0.send(Box::new(message)).await.map_err(|_| Unread)
+    }
+
+    /// Resolves when nobody reads the answers any more.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
 
 /// Messages that wait for a slow reader; HTTP/2 flow control holds more.
 const WAITING: usize = 2;
@@ -24,7 +57,8 @@ where
     F: Future<Output = Result<(), ApiError>> + Send + 'static,
 {
     let (tx, rx) = mpsc::channel(WAITING);
-    let work = task(tx.clone());
+    let tx = Sender(tx);
+    let work = task(Sender(tx.0.clone()));
     tokio::spawn(async move {
         let end = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(end) => end,
@@ -35,7 +69,7 @@ where
             let _ = tx.send(Err(error.into())).await;
         }
     });
-    ReceiverStream::new(rx)
+    Outbound(rx)
 }
 
 /// What comes from a client's half of a stream.
