@@ -318,10 +318,18 @@ describe("worker: the stream", () => {
 describe("worker: drain", () => {
   it("finishes what runs, gives back what does not, half-closes and resolves", async () => {
     let finish!: () => void;
-    await using fixture = await Fixture.start({ slow: () => new Promise<void>((resolve) => (finish = resolve)) }, { concurrency: 1, prefetch: 1 });
+    let begin!: () => void;
+    const begun = new Promise<void>((resolve) => (begin = resolve));
+    const slow = () => {
+      begin();
+      return new Promise<void>((resolve) => (finish = resolve));
+    };
+    await using fixture = await Fixture.start({ slow }, { concurrency: 1, prefetch: 1 });
     fixture.stream.job("t1", "slow");
     fixture.stream.job("t2", "slow");
     await fixture.stream.frames.next((frame) => frame.started.includes("t1"));
+    // The session's thread reports the start; the handler's own thread may come to it a moment later.
+    await begun;
     const stopped = fixture.worker.stop();
     await fixture.stream.frames.next((frame) => frame.state === WorkerState.DRAINING);
     finish();
