@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 use jobwire_tests::{
@@ -49,7 +49,8 @@ impl Shared {
     }
 
     fn address(&self) -> SocketAddr {
-        let mut server = self.server.lock().expect("the first case started it");
+        // Poisoned: it did not start. The next case says so, too.
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         let server = server.get_or_insert_with(|| {
             let mut server = Server::start(self.store("shared"), &[]);
             self.allowed.iter().for_each(|text| server.allow(text));
