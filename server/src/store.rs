@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 use crate::model::{
     ids::{JobId, QueueName, Shard},
@@ -40,18 +41,44 @@ pub enum StoreError {
     Refused(String),
 }
 
-/// What an acknowledged change survives. Named in GetServerInfo, a metric and the start log.
+/// What an acknowledged change survives, weakest first. Named in GetServerInfo, a metric and the start log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
+    /// Nothing: all is lost with the process.
     Memory,
+    /// Redis without an append-only file: the death of Jobwire. With Redis goes all since its last snapshot.
+    RedisVolatile,
+    /// Redis with replicas, Sentinel or Cluster: as the primary's level while it lives; a failover may lose what was not
+    /// replicated yet.
+    RedisReplicated,
+    /// One Redis, `appendfsync everysec`: the death of Jobwire; of Redis all but the last 2 s.
+    RedisEverysec,
+    /// The death of the process; a power cut may cost the last moments.
     EmbeddedFast,
+    /// One Redis, `appendfsync always`: the death of Redis and power cuts.
+    RedisAlways,
+    /// The death of the process and power cuts.
     EmbeddedFsync,
 }
 
 impl Durability {
+    pub const ALL: [Self; 7] = [
+        Self::Memory,
+        Self::RedisVolatile,
+        Self::RedisReplicated,
+        Self::RedisEverysec,
+        Self::EmbeddedFast,
+        Self::RedisAlways,
+        Self::EmbeddedFsync,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
+            Self::RedisVolatile => "redis-volatile",
+            Self::RedisReplicated => "redis-replicated",
+            Self::RedisEverysec => "redis-everysec",
+            Self::RedisAlways => "redis-always",
             Self::EmbeddedFast => "embedded-fast",
             Self::EmbeddedFsync => "embedded-fsync",
         }
@@ -95,6 +122,31 @@ pub type SharedStore = Arc<dyn Store>;
 
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// How many shards there are: numbers below this. 1 unless the store is spread.
+    fn shards(&self) -> u16 {
+        1
+    }
+
+    /// The shard of a new job of this queue. The same proposal always gets the same one, so that a repeated enqueue meets
+    /// its first.
+    fn place(&self, queue: &QueueName, proposal: Uuid) -> Shard {
+        let _ = (queue, proposal);
+        Shard(0)
+    }
+
+    /// The shards in which this queue may have jobs, at least one.
+    fn shards_of(&self, queue: &QueueName) -> Vec<Shard> {
+        let _ = queue;
+        vec![Shard(0)]
+    }
+
+    /// Tells the other servers of this store something, as [`Wake::Told`]; the teller hears it too. Lossy. Does nothing
+    /// where no other server can be.
+    async fn tell(&self, note: Bytes) -> Result<(), StoreError> {
+        let _ = note;
+        Ok(())
+    }
+
     /// Records jobs: READY, or SCHEDULED when the start lies ahead. Durable on return. One answer per job, in order. A job
     /// whose id is there changes nothing. Errors: `Full` (whole call), `Unavailable`. Cost: O(jobs).
     async fn put(&self, shard: Shard, jobs: Vec<NewJob>) -> Result<Vec<Put>, StoreError>;

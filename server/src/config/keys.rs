@@ -71,11 +71,11 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "require_durability",
         value: "LEVEL",
-        help: "Refuse to start below this level: memory, embedded-fast or embedded-fsync",
+        help: "Refuse to start below this level; weakest first: memory, redis-volatile, redis-replicated, redis-everysec, \
+               embedded-fast, redis-always, embedded-fsync",
         set: |config, text| {
-            let levels = [Durability::Memory, Durability::EmbeddedFast, Durability::EmbeddedFsync];
             let mut level = Durability::Memory;
-            one_of(&mut level, text, &levels.map(|level| (level.name(), level)))?;
+            one_of(&mut level, text, &Durability::ALL.map(|level| (level.name(), level)))?;
             config.store.require = Some(level);
             Ok(())
         },

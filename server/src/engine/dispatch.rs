@@ -244,7 +244,7 @@ impl Dispatch {
     fn on_wake(&mut self, wake: Wake) {
         match wake {
             Wake::Ready(queue) => self.look(&queue),
-            Wake::Timer => {}
+            Wake::Timer(_) | Wake::Doc(_) | Wake::Told(_) => {}
             Wake::Cancel(ids) => {
                 let ids: Arc<[JobId]> = ids.into();
                 for member in self.members.values() {

@@ -58,8 +58,8 @@ async fn sleep(pause: Option<Duration>) {
 async fn timer_wake(wakes: &mut Receiver<Wake>) {
     loop {
         match wakes.recv().await {
-            Ok(Wake::Timer | Wake::Reset) | Err(RecvError::Lagged(_)) => return,
-            Ok(Wake::Ready(_) | Wake::Cancel(_) | Wake::Queue(_)) => {}
+            Ok(Wake::Timer(_) | Wake::Reset) | Err(RecvError::Lagged(_)) => return,
+            Ok(Wake::Ready(_) | Wake::Cancel(_) | Wake::Queue(_) | Wake::Doc(_) | Wake::Told(_)) => {}
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }

@@ -2,7 +2,7 @@
 use bytes::Bytes;
 
 use super::{
-    ids::{JobId, QueueName, TypeName},
+    ids::{JobId, QueueName, Shard, TypeName},
     job::{Attempt, Body, CancelRequest, Failure, Meta, Outcome, Payload, Progress, Start},
     state::{Move, State, StateSet},
 };
@@ -223,12 +223,16 @@ pub struct DueList {
 pub enum Wake {
     /// The queue was empty, or closed, and is not any more.
     Ready(QueueName),
-    /// Something is due earlier than any `due` answer has said.
-    Timer,
+    /// Something is due in this shard earlier than any `due` answer has said.
+    Timer(Shard),
     /// These running jobs have been asked to stop.
     Cancel(Vec<JobId>),
-    /// A queue was paused or resumed.
+    /// A queue was paused, resumed or configured.
     Queue(QueueName),
+    /// This document was written or deleted. Shared stores only.
+    Doc(String),
+    /// Another server of the same store says this: see [`Store::tell`](crate::store::Store::tell).
+    Told(Bytes),
     /// Messages were lost: assume anything.
     Reset,
 }

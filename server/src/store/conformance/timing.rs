@@ -193,7 +193,7 @@ pub async fn the_wall_clock_cannot_end_a_lease(kit: &mut Kit) {
 
 pub async fn a_timer_is_raised_when_something_is_earlier(kit: &mut Kit) {
     let mut wakes = kit.store().watch();
-    let timers = |wakes: &mut _| drain(wakes).into_iter().filter(|wake| *wake == Wake::Timer).count();
+    let timers = |wakes: &mut _| drain(wakes).into_iter().filter(|wake| matches!(wake, Wake::Timer(_))).count();
     kit.due(9).await;
     kit.put_with("mail", |job| job.start = Start::In(60_000)).await;
     assert_eq!(timers(&mut wakes), 1, "nothing was waited for");

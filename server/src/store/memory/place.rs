@@ -6,6 +6,7 @@ use super::{
     write::{Key, Output, Table, Write},
 };
 use crate::model::{
+    ids::Shard,
     op::{Place, Wake},
     policy::TOMBSTONE_MS,
     queue::{MAX_DEAD, MAX_FINISHED},
@@ -126,7 +127,7 @@ impl Machine {
     /// Says what every call has to say at its end.
     pub(super) fn finish_call(&mut self, out: &mut Output) {
         if self.timers.take_early() {
-            out.wakes.push(Wake::Timer);
+            out.wakes.push(Wake::Timer(Shard(0)));
         }
     }
 
