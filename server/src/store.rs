@@ -20,6 +20,8 @@ use crate::model::{
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
+mod rules;
+mod slot;
 
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]

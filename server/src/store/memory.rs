@@ -31,7 +31,7 @@ mod queue;
 mod records;
 mod recount;
 mod sides;
-mod slot;
+mod slab;
 #[cfg(test)]
 mod tests;
 pub mod write;

@@ -5,12 +5,11 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use super::{
     machine::{Granted, Machine},
-    place::is_expired,
     queue::{LEVELS, Spot},
-    slot::{Stamp, flag},
     write::Output,
 };
 use crate::model::{op::Claim, state::State, time::Now};
+use crate::store::slot::{Stamp, flag};
 
 /// What a claim has taken so far.
 struct Picked {
@@ -62,7 +61,7 @@ impl Machine {
         let start = picked.slots.len();
         for spot in queue.ready[level].range((queue.expired_to[level].map_or(Unbounded, Excluded), Unbounded)) {
             let slot = &self.slab[spot.slot];
-            if is_expired(slot, now) {
+            if slot.is_expired(now) {
                 queue.expired_to[level] = Some(*spot);
                 continue;
             }
@@ -105,7 +104,7 @@ impl Machine {
         let queue = &mut self.queues[number as usize];
         for (list, expired_to) in queue.ready.iter().zip(&mut queue.expired_to) {
             for spot in list.range::<Spot, _>((expired_to.map_or(Unbounded, Excluded), Unbounded)) {
-                if !is_expired(&self.slab[spot.slot], now) {
+                if !self.slab[spot.slot].is_expired(now) {
                     return true;
                 }
                 *expired_to = Some(*spot);

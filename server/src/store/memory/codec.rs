@@ -8,7 +8,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::slot::{Extra, Slot, Stamp, flag};
+use crate::store::slot::{Extra, Slot, Stamp, flag};
 use crate::{
     model::{ids::JobId, job::CancelRequest, queue::Pause, state::State},
     store::Doc,

@@ -7,7 +7,7 @@ use std::{
 
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 
-use super::{queue::Spot, slot::Slab};
+use super::{queue::Spot, slab::Slab};
 use crate::model::{ids::JobId, time::Now};
 
 /// Parts of the id table: each grows by itself, so that no call waits for all of it to be rehashed.

@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use super::{
     codec::{Corrupt, named, read_doc, read_meta, read_name},
     machine::Machine,
-    place::{is_over, waiting_expiry},
+    place::is_over,
     queue::{LEVELS, Queue, Spot, by_time},
-    slot::{Stamp, flag},
     write::{Key, Table},
 };
 use crate::model::{ids::Name, state::State, time::Now};
+use crate::store::slot::{Stamp, flag};
 
 impl Machine {
     /// Takes one live record of the tables that the machine holds in memory: job facts and everything named.
@@ -112,7 +112,7 @@ impl Machine {
                 state if state.is_terminal() => trims.push(Spot::new(slot.until.get(), at)),
                 _ => {}
             }
-            expiries.extend(waiting_expiry(slot).map(|expiry| Spot::new(expiry, at)));
+            expiries.extend(slot.waiting_expiry().map(|expiry| Spot::new(expiry, at)));
         }
         debug_assert!(lists.keys().all(|(_, _, level)| *level < LEVELS), "levels come from priorities");
         // Built from sorted entries the sets are dense: a third less memory than one by one.

@@ -14,13 +14,17 @@ use super::{
     index::{Ids, Timers},
     names::Names,
     queue::{Queue, Spot},
-    slot::{Slab, Slot, Stamp, level},
+    slab::Slab,
     write::{Key, Output, Sides, Table, Write},
+};
+use crate::store::{
+    rules,
+    slot::{Stamp, level},
 };
 use crate::{
     model::{
         ids::{JobId, QueueName, TypeName},
-        job::{Meta, Start},
+        job::Meta,
         op::{ListQuery, NewJob, Put, Wake},
         queue::{Pause, QueueChange, QueueFacts},
         state::State,
@@ -90,50 +94,18 @@ impl Machine {
             let there = &self.slab[there];
             return Put::Exists { state: there.state, ready_ms: there.ready.get(), same: there.content == job.content };
         }
-        let starts = match job.start {
-            Start::Now => now.wall_ms,
-            Start::At(at) => at.max(now.wall_ms),
-            Start::In(delay) => now.wall_ms.saturating_add(delay.max(0)),
-        };
-        let (state, order) = if starts > now.wall_ms {
-            (State::Scheduled, self.order_by_time(starts))
-        } else {
-            (State::Ready, self.next_arrival())
-        };
         let queue = self.queue_number(&job.queue, out);
         let kind = self.kind_number(&job.kind, out);
-        let mut slot = Slot {
-            id: job.id,
-            row: Stamp::new(self.next_row),
-            order,
-            token: 0,
-            content: job.content,
-            extra: None,
-            create: Stamp::new(job.create_ms),
-            ready: Stamp::new(starts),
-            start: Stamp::default(),
-            finish: Stamp::default(),
-            until: Stamp::default(),
-            queue,
-            kind,
-            version: 1,
-            failures: 0,
-            delivery: 0,
-            body_bytes: job.body.len().try_into().unwrap_or(u32::MAX),
-            state,
-            priority: job.priority.clamp(-4, 4),
-            flags: 0,
-        };
-        if job.expire_ms != 0 {
-            slot.extra_mut().expire_ms = job.expire_ms;
-        }
+        let (mut slot, line) = rules::new_job(now, &job, queue, kind);
+        slot.row = Stamp::new(self.next_row);
         let at = self.slab.insert(slot);
+        self.stand(at, line);
         let row = self.next_row as u64;
         self.next_row += 1;
         out.writes.push(Write::Set(Key::Job { table: Table::Body, row, sub: 0 }, job.body));
         self.write_meta(at, out);
         self.attach(now, at, out);
-        Put::Created { state, ready_ms: self.slab[at].ready.get() }
+        Put::Created { state: self.slab[at].state, ready_ms: self.slab[at].ready.get() }
     }
 
     /// The job with this id.

@@ -2,7 +2,6 @@
 use super::{
     machine::Machine,
     queue::{Queue, Spot, by_time},
-    slot::{Slot, flag},
     write::{Key, Output, Table, Write},
 };
 use crate::model::{
@@ -43,7 +42,7 @@ impl Machine {
         match slot.state {
             State::Ready => {
                 let first = || queue.ready_len() == 1;
-                if queue.pause.is_none() && !is_expired(slot, now) && (queue.quiet || first()) {
+                if queue.pause.is_none() && !slot.is_expired(now) && (queue.quiet || first()) {
                     queue.quiet = false;
                     out.wakes.push(Wake::Ready(queue.name.clone()));
                 }
@@ -73,7 +72,7 @@ impl Machine {
                 }
             }
         }
-        if let Some(expiry) = waiting_expiry(&self.slab[at]) {
+        if let Some(expiry) = self.slab[at].waiting_expiry() {
             timers.expiries.insert(Spot::new(expiry, at));
             timers.note_wall(expiry);
         }
@@ -106,7 +105,7 @@ impl Machine {
                 }
             }
         }
-        if let Some(expiry) = waiting_expiry(slot) {
+        if let Some(expiry) = slot.waiting_expiry() {
             timers.expiries.remove(&Spot::new(expiry, at));
         }
     }
@@ -158,14 +157,4 @@ pub(super) const fn most_kept(state: State) -> usize {
 
 pub(super) fn is_over(queue: &Queue) -> bool {
     [State::Succeeded, State::Dead].into_iter().any(|state| queue.kept(Queue::kept_together(state)) > most_kept(state))
-}
-
-/// Whether a claim skips it.
-pub(super) fn is_expired(slot: &Slot, now: Now) -> bool {
-    slot.expiry().is_some_and(|at| at <= now.wall_ms)
-}
-
-/// When it expires, if it waits and that is still looked at.
-pub(super) fn waiting_expiry(slot: &Slot) -> Option<i64> {
-    if slot.has(flag::BEGUN) || slot.state == State::Running || slot.state.is_terminal() { None } else { slot.expiry() }
 }

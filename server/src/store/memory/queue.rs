@@ -1,12 +1,12 @@
 //! One queue: its lists, its pause, and what has been said about it.
 use std::{cmp::Ordering, collections::BTreeSet};
 
-use super::slot::Slot;
 use crate::model::{
     ids::QueueName,
     queue::{Pause, QueueFacts},
     state::State,
 };
+use crate::store::slot::Slot;
 
 /// Priorities, and so READY lists per queue.
 pub(super) const LEVELS: usize = 9;

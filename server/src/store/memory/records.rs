@@ -4,9 +4,9 @@ use bytes::Bytes;
 use super::{
     codec::{named, write_doc},
     machine::Machine,
-    slot::flag,
     write::{Key, Output, Table, Write},
 };
+use crate::store::slot::flag;
 use crate::{
     model::{ids::JobId, job::LogLine},
     store::{Cas, Doc},

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     machine::Machine,
-    place::{is_over, waiting_expiry},
+    place::is_over,
     queue::{LEVELS, Spot},
 };
 use crate::model::state::State;
@@ -48,7 +48,7 @@ impl Machine {
             indexed(running.then_some(until), &self.timers.leases, &mut leases, "leases");
             let deadline = slot.cancel_deadline().filter(|_| running);
             indexed(deadline, &self.timers.cancels, &mut cancels, "cancels");
-            indexed(waiting_expiry(slot), &self.timers.expiries, &mut expiries, "expiries");
+            indexed(slot.waiting_expiry(), &self.timers.expiries, &mut expiries, "expiries");
             indexed(slot.state.is_terminal().then_some(until), &self.timers.trims, &mut trims, "trims");
             expect(!running || slot.is_open(), &|| format!("{id} is RUNNING without a lease"));
         }

@@ -3,9 +3,10 @@
 use super::{
     codec::Encoder,
     machine::Machine,
-    slot::{Slab, Slot, Stamp, flag},
+    slab::Slab,
     write::{Key, Output, Table, Write},
 };
+use crate::store::slot::{Slot, Stamp, flag};
 use crate::{
     model::{
         ids::{JobId, Name, Shard},

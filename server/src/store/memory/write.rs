@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 use crate::model::op::Wake;
 
+pub use crate::store::slot::Sides;
+
 /// The kinds of record that belong to one job. The machine itself holds only what `Meta` has; the rest is read by the
 /// owner when somebody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,16 +46,6 @@ pub enum Write {
         row: u64,
         sides: Sides,
     },
-}
-
-/// Which side records a job has, so that nobody looks for, or deletes, what never was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sides {
-    pub outcome: bool,
-    pub attempts: bool,
-    pub progress: bool,
-    pub checkpoint: bool,
-    pub log: bool,
 }
 
 /// What a call leaves behind besides its answer.

@@ -1,16 +1,25 @@
-//! One job in memory: 112 bytes, rarely used facts in a box. And the slab that keeps the slots.
-use std::ops::{Index, IndexMut};
-
-use super::write::Sides;
+//! One job as stores work on it: 112 bytes, rarely used facts in a box. The memory machine keeps one per job, the Redis
+//! store makes one from a packed record.
 use crate::model::{
     ids::JobId,
     job::{CancelRequest, Meta},
     state::State,
+    time::Now,
 };
+
+/// Which side records a job has, so that nobody looks for, or deletes, what never was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sides {
+    pub outcome: bool,
+    pub attempts: bool,
+    pub progress: bool,
+    pub checkpoint: bool,
+    pub log: bool,
+}
 
 /// A point in time, or a row, in 6 bytes: 0 to 2^48 − 1 (milliseconds up to the year 10889). What is outside is cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stamp([u8; 6]);
+pub(in crate::store) struct Stamp([u8; 6]);
 
 impl Stamp {
     pub const MAX: i64 = (1 << 48) - 1;
@@ -31,7 +40,7 @@ impl Stamp {
 }
 
 /// Yes-or-no facts of a slot.
-pub(super) mod flag {
+pub(in crate::store) mod flag {
     /// A lease was issued: the token is one.
     pub const LEASED: u16 = 1;
     /// The latest lease was settled by an act under it.
@@ -53,7 +62,7 @@ pub(super) mod flag {
 
 /// What few jobs have.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Extra {
+pub(in crate::store) struct Extra {
     pub crashes: u32,
     /// Wall clock; 0 = does not expire.
     pub expire_ms: i64,
@@ -65,7 +74,7 @@ pub(super) struct Extra {
 
 /// A job's record.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(in crate::store) struct Slot {
     pub id: JobId,
     pub row: Stamp,
     /// Its place in the list of its queue and state.
@@ -92,7 +101,7 @@ pub(super) struct Slot {
 
 impl Slot {
     /// A slot where no job lives.
-    fn free() -> Self {
+    pub fn free() -> Self {
         Self {
             id: JobId::from_bytes([0; 16]),
             row: Stamp::default(),
@@ -151,6 +160,16 @@ impl Slot {
 
     pub fn expire_ms(&self) -> i64 {
         self.extra.as_ref().map_or(0, |extra| extra.expire_ms)
+    }
+
+    /// When it expires, if it waits and that is still looked at.
+    pub fn waiting_expiry(&self) -> Option<i64> {
+        if self.state == State::Running || self.state.is_terminal() { None } else { self.expiry() }
+    }
+
+    /// Whether a claim skips it.
+    pub fn is_expired(&self, now: Now) -> bool {
+        self.expiry().is_some_and(|at| at <= now.wall_ms)
     }
 
     /// When it expires, if that is still looked at.
@@ -213,78 +232,8 @@ impl Slot {
 }
 
 /// Index of a priority's list, highest first: 4 → 0, −4 → 8.
-pub(super) fn level(priority: i8) -> usize {
+pub(in crate::store) fn level(priority: i8) -> usize {
     (4 - priority.clamp(-4, 4)) as usize
-}
-
-/// Slots in pages, so that growing copies nothing. Freed slots are used again, the last one first.
-#[derive(Debug, Default)]
-pub(super) struct Slab {
-    pages: Vec<Vec<Slot>>,
-    free: Vec<u32>,
-    live: usize,
-}
-
-const PAGE_BITS: u32 = 10;
-const PAGE: usize = 1 << PAGE_BITS;
-
-impl Slab {
-    /// Where the next slot will go.
-    pub fn next(&self) -> u32 {
-        match self.free.last() {
-            Some(at) => *at,
-            None => self.pages.last().map_or(0, |page| (self.pages.len() - 1) * PAGE + page.len()) as u32,
-        }
-    }
-
-    pub fn insert(&mut self, slot: Slot) -> u32 {
-        self.live += 1;
-        if let Some(at) = self.free.pop() {
-            self[at] = slot;
-            return at;
-        }
-        if self.pages.last().is_none_or(|page| page.len() == PAGE) {
-            self.pages.push(Vec::with_capacity(PAGE));
-        }
-        let number = self.pages.len() - 1;
-        let page = &mut self.pages[number];
-        page.push(slot);
-        (number << PAGE_BITS | (page.len() - 1)) as u32
-    }
-
-    pub fn remove(&mut self, at: u32) {
-        self[at] = Slot::free();
-        self.free.push(at);
-        self.live -= 1;
-    }
-
-    pub fn len(&self) -> usize {
-        self.live
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        self.pages
-            .iter()
-            .enumerate()
-            .flat_map(|(number, page)| {
-                page.iter().enumerate().map(move |(i, slot)| ((number << PAGE_BITS | i) as u32, slot))
-            })
-            .filter(|(_, slot)| !slot.has(flag::FREE))
-    }
-}
-
-impl Index<u32> for Slab {
-    type Output = Slot;
-
-    fn index(&self, at: u32) -> &Slot {
-        &self.pages[(at >> PAGE_BITS) as usize][at as usize & (PAGE - 1)]
-    }
-}
-
-impl IndexMut<u32> for Slab {
-    fn index_mut(&mut self, at: u32) -> &mut Slot {
-        &mut self.pages[(at >> PAGE_BITS) as usize][at as usize & (PAGE - 1)]
-    }
 }
 
 #[cfg(test)]
@@ -303,19 +252,5 @@ mod tests {
         }
         assert_eq!(Stamp::new(-5).get(), 0);
         assert_eq!(Stamp::new(i64::MAX).get(), Stamp::MAX);
-    }
-
-    #[test]
-    fn freed_slots_are_used_again_and_left_out() {
-        let mut slab = Slab::default();
-        let filled: Vec<u32> =
-            (0..PAGE as u32 + 1).map(|n| slab.insert(Slot { flags: 0, version: n, ..Slot::free() })).collect();
-        assert_eq!(slab.next(), PAGE as u32 + 1);
-        slab.remove(filled[7]);
-        assert_eq!(slab.next(), filled[7]);
-        assert_eq!(slab.len(), PAGE);
-        assert_eq!(slab.iter().count(), PAGE);
-        assert_eq!(slab.insert(Slot { flags: 0, ..Slot::free() }), filled[7]);
-        assert_eq!(slab[PAGE as u32].version, PAGE as u32);
     }
 }
