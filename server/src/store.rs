@@ -20,6 +20,7 @@ use crate::model::{
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
+pub mod redis;
 
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
