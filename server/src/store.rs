@@ -20,6 +20,7 @@ use crate::model::{
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
+pub mod redis;
 mod rules;
 mod slot;
 

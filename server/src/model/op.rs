@@ -1,5 +1,6 @@
 //! What the engine asks of a store, and what it answers. A known job changes state only through these.
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ids::{JobId, QueueName, Shard, TypeName},
@@ -8,7 +9,7 @@ use super::{
 };
 
 /// A job to record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewJob {
     pub id: JobId,
     pub kind: TypeName,

@@ -1,0 +1,211 @@
+//! Changing known jobs: decide on the record as it is known here, and let Redis make the change if the record is still that
+//! one. If it is not, Redis answers with the one that is, and it is decided again.
+use async_trait::async_trait;
+use bytes::Bytes;
+use hashbrown::{HashMap, HashSet};
+use redis::Value;
+
+use super::{Core, lanes::Item, moves::Step, names::Of, record, scripts::MOVE, value};
+use crate::{
+    model::{
+        ids::{JobId, Shard},
+        limits::STORE_BATCH,
+        op::{Act, DueKind, Facts, Guard, Op, Verdict},
+    },
+    store::{StoreError, rules},
+};
+
+/// How often a change is decided anew before it is left to the caller.
+const ROUNDS: usize = 20;
+
+/// What became of a [`Step`].
+#[derive(Debug)]
+pub(super) enum Stepped {
+    Done,
+    /// The lease has not run out.
+    NotLapsed,
+    /// The record is this one now; `None` = there is none.
+    Other(Option<Bytes>),
+}
+
+#[async_trait]
+impl Item for Step {
+    type Answer = Stepped;
+
+    fn size(&self) -> usize {
+        Step::size(self)
+    }
+
+    async fn send(core: &Core, shard: Shard, steps: Vec<Self>) -> Result<Vec<Stepped>, StoreError> {
+        let mut args = core.times();
+        args.reserve(steps.len() * 14);
+        steps.iter().for_each(|step| step.write(&mut args));
+        let answers = core.eval(shard, &MOVE, &args).await?;
+        let answers = value::list(&answers)?.iter().map(|answer| match answer {
+            Value::Int(1) => Ok(Stepped::Done),
+            Value::Int(2) => Ok(Stepped::NotLapsed),
+            Value::Int(_) => Ok(Stepped::Other(None)),
+            record => value::bytes(record).map(|record| Stepped::Other(Some(record))),
+        });
+        answers.collect()
+    }
+}
+
+/// A change on its way.
+struct Open {
+    index: usize,
+    op: Op,
+    /// Earlier tries had an answer with the record: what is known is fresh.
+    fresh: bool,
+}
+
+impl Core {
+    pub(super) async fn apply(&self, shard: Shard, ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError> {
+        let mut verdicts: Vec<Option<Verdict>> = ops.iter().map(|_| None).collect();
+        let ids: Vec<JobId> = ops.iter().map(|op| op.id).collect();
+        let mut records = self.recall(&ids);
+        let mut open: Vec<Open> =
+            ops.into_iter().enumerate().map(|(index, op)| Open { index, op, fresh: false }).collect();
+        let mut effects = false;
+        for _ in 0..ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            self.read_missing(shard, &mut open, &mut records).await?;
+            let surplus = self.surplus_among(shard, &open, &records).await?;
+            let mut steps = Vec::with_capacity(open.len());
+            let mut sent: Vec<(Open, Facts)> = Vec::with_capacity(open.len());
+            let mut later = Vec::new();
+            let mut taken = HashSet::with_capacity(open.len());
+            for mut each in open {
+                if !taken.insert(each.op.id) {
+                    // One change of a job after the other.
+                    later.push(each);
+                    continue;
+                }
+                match self.decide(shard, &each.op, records.get(&each.op.id), &surplus)? {
+                    Ok((step, facts)) => {
+                        effects |= step.has_effects();
+                        steps.push(step);
+                        sent.push((each, facts));
+                    }
+                    Err(refusal) if each.fresh => verdicts[each.index] = Some(refusal),
+                    // What is known here may be old: a refusal needs the record as it is.
+                    Err(_) => {
+                        records.remove(&each.op.id);
+                        each.fresh = true;
+                        later.push(each);
+                    }
+                }
+            }
+            let news: Vec<(JobId, Bytes)> = steps.iter().map(|step| (step.id, step.new.clone())).collect();
+            let answers = self.moves(shard).ask(steps).await?;
+            for (((mut each, facts), (id, new)), answer) in sent.into_iter().zip(news).zip(answers) {
+                match answer {
+                    Stepped::Done => {
+                        verdicts[each.index] = Some(Verdict::Done(facts));
+                        records.insert(id, (!new.is_empty()).then_some(new));
+                    }
+                    Stepped::NotLapsed => verdicts[each.index] = Some(Verdict::Stale),
+                    Stepped::Other(record) => {
+                        records.insert(id, record);
+                        each.fresh = true;
+                        later.push(each);
+                    }
+                }
+            }
+            // What was decided on an answer stays fresh only for the change that it answered.
+            open = later;
+        }
+        if let Some(each) = open.first() {
+            return Err(StoreError::Unavailable(format!("job {} changes faster than it can be changed", each.op.id)));
+        }
+        self.learn(records);
+        if effects {
+            self.relay(shard).await;
+        }
+        Ok(verdicts.into_iter().map(|verdict| verdict.expect("every change was answered")).collect())
+    }
+
+    /// Records that are not known here.
+    async fn read_missing(
+        &self,
+        shard: Shard,
+        open: &mut [Open],
+        records: &mut HashMap<JobId, Option<Bytes>>,
+    ) -> Result<(), StoreError> {
+        let mut missing: Vec<JobId> =
+            open.iter().map(|each| each.op.id).filter(|id| !records.contains_key(id)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        for ids in missing.chunks(STORE_BATCH) {
+            for (id, record) in ids.iter().zip(self.raw(shard, ids).await?) {
+                records.insert(*id, record);
+            }
+        }
+        for each in open.iter_mut() {
+            each.fresh |= missing.binary_search(&each.op.id).is_ok();
+        }
+        Ok(())
+    }
+
+    /// The step that makes the change, and what its caller is told then; or why it must not be made.
+    #[expect(clippy::type_complexity, reason = "one caller")]
+    fn decide(
+        &self,
+        shard: Shard,
+        op: &Op,
+        record: Option<&Option<Bytes>>,
+        surplus: &HashSet<JobId>,
+    ) -> Result<Result<(Step, Facts), Verdict>, StoreError> {
+        let Some(old) = record.and_then(Option::as_ref) else { return Ok(Err(Verdict::NotFound)) };
+        let before = record::decode(op.id, old).map_err(value::damaged)?;
+        let now = self.clock.now();
+        // Redis looks at the lease itself, in the same step.
+        let refusal = rules::check(&before, now, op.guard, || true, || surplus.contains(&op.id))
+            .and_then(|()| rules::may(&before, &op.act));
+        if let Err(refusal) = refusal {
+            return Ok(Err(refusal));
+        }
+        let queue = match &op.act {
+            Act::Requeue { queue, .. } | Act::Patch { queue, .. } => queue.as_ref(),
+            _ => None,
+        };
+        let queue = queue.map(|name| self.names.number(shard, Of::Queue, name));
+        let mut slot = record::decode(op.id, old).map_err(value::damaged)?;
+        let by_token = matches!(op.guard, Guard::Token(_));
+        let change = rules::act(&mut slot, now, by_token, op.act.clone(), queue);
+        let facts = if change.deleted { Facts { state: before.state, cancel: None } } else { rules::facts(&slot) };
+        let lapsed = op.guard == Guard::Due(DueKind::Lease);
+        Ok(Ok((Step::new(now, (&before, old.clone()), &mut slot, lapsed, change), facts)))
+    }
+
+    /// Those of the jobs to be trimmed that are too many, though their time is not up.
+    async fn surplus_among(
+        &self,
+        shard: Shard,
+        open: &[Open],
+        records: &HashMap<JobId, Option<Bytes>>,
+    ) -> Result<HashSet<JobId>, StoreError> {
+        let now = self.clock.now();
+        let mut groups = HashSet::new();
+        for each in open.iter().filter(|each| each.op.guard == Guard::Due(DueKind::Trim)) {
+            if let Some(Some(record)) = records.get(&each.op.id)
+                && let Ok(slot) = record::decode(each.op.id, record)
+                && slot.state.is_terminal()
+                && slot.until.get() > now.wall_ms
+            {
+                groups.insert((slot.queue, slot.state == crate::model::state::State::Dead));
+            }
+        }
+        let mut surplus = HashSet::new();
+        for (queue, dead) in groups {
+            let found = self.surplus(shard, queue, dead, STORE_BATCH).await?;
+            surplus.extend(found.due);
+        }
+        Ok(surplus)
+    }
+}

@@ -1,0 +1,68 @@
+-- Before every script. KEYS[1] is the shard's hash tag: all keys of a call are made from it and lie in its slot.
+-- ARGV[1], ARGV[2]: the time in milliseconds on the wall and on the monotonic clock; empty = Redis's own, for both.
+-- The record, little-endian: format 1 (1 = never leased, ends with content; 2) · state 1 · level 1 · flags 2 · hint 2 ·
+-- queue 4 · type 4 · version 4 · body bytes 4 · create 6 · ready 6 · content 8 · expire 6 · failures 4 · crashes 2 ·
+-- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · the rest.
+local P, call = KEYS[1] .. ':', redis.call
+local time = call('TIME')
+local REDIS_MS = time[1] * 1000 + math.floor(time[2] / 1000)
+local WALL = tonumber(ARGV[1]) or REDIS_MS
+local MONO = tonumber(ARGV[2]) or REDIS_MS
+local TIES = 2048
+local READY, RUNNING = 3, 4
+
+local function state_of(m) return m:byte(2) end
+
+local function queue_of(m) return string.format('%08x', (struct.unpack('<I4', m, 8))) end
+
+-- Entries of the indexes of time: the earliest that this call adds, by clock.
+local first = {}
+
+local function note(clock, ms)
+  if not first[clock] or ms < first[clock] then first[clock] = ms end
+end
+
+-- Whoever was promised more time is told.
+local function wake_timers()
+  local early = false
+  for clock, ms in pairs(first) do
+    local promise = call('HGET', P .. 'pr', clock)
+    if not promise or ms < tonumber(promise) then
+      call('HSET', P .. 'pr', clock, ms)
+      early = true
+    end
+  end
+  if early then call('SPUBLISH', P .. 'w', 'T') end
+end
+
+-- READY and RUNNING jobs by queue; the other states are counted by their lists.
+local counts = {}
+
+local function count(queue, state, by)
+  if state == READY or state == RUNNING then
+    local field = queue .. state
+    counts[field] = (counts[field] or 0) + by
+  end
+end
+
+local function write_counts()
+  for field, by in pairs(counts) do
+    if by ~= 0 then call('HINCRBY', P .. 'n', field, by) end
+  end
+end
+
+-- Jobs have become READY: says so if nobody was told since a claim found nothing, or none was READY before.
+local function wake_queue(queue)
+  if call('HEXISTS', P .. 'qp', queue) == 1 then return end
+  local before = tonumber(call('HGET', P .. 'n', queue .. READY) or 0)
+  if call('SADD', P .. 'aw', queue) == 1 or before <= 0 then
+    call('SPUBLISH', P .. 'w', 'R' .. (call('HGET', P .. 'nm', queue) or ''):sub(2))
+  end
+end
+
+-- Places by time: the millisecond above, arrival below it.
+local function ties(n) return call('INCRBY', P .. 'sq', n) - n end
+
+local function variadic(command, key, list)
+  for i = 1, #list, 4000 do call(command, key, unpack(list, i, math.min(i + 3999, #list))) end
+end

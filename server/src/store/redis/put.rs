@@ -1,0 +1,88 @@
+//! Recording jobs.
+use async_trait::async_trait;
+use bytes::Bytes;
+use redis::Value;
+
+use super::{
+    Core,
+    lanes::Item,
+    names::{self, Of},
+    record,
+    scripts::PUT,
+    value,
+};
+use crate::{
+    model::{
+        ids::{Name, Shard},
+        op::{NewJob, Put},
+    },
+    store::{
+        StoreError,
+        rules::{self, Line},
+        slot::Slot,
+    },
+};
+
+/// How often a number that is another name's is tried again with the next one.
+const ROUNDS: usize = 4;
+
+#[async_trait]
+impl Item for NewJob {
+    type Answer = Put;
+
+    fn size(&self) -> usize {
+        self.body.len() + 160
+    }
+
+    async fn send(core: &Core, shard: Shard, jobs: Vec<Self>) -> Result<Vec<Put>, StoreError> {
+        for _ in 0..ROUNDS {
+            let now = core.clock.now();
+            let mut args = core.times();
+            let mut named: Vec<(Of, u32, &Name)> = Vec::new();
+            let mut number = |of, name| {
+                let number = core.names.number(shard, of, name);
+                if !named.iter().any(|known| (known.0, known.1) == (of, number)) {
+                    named.push((of, number, name));
+                }
+                number
+            };
+            let slots: Vec<(Slot, Line)> = jobs
+                .iter()
+                .map(|job| rules::new_job(now, job, number(Of::Queue, &job.queue), number(Of::Type, &job.kind)))
+                .collect();
+            args.push(named.len().to_string().into());
+            args.extend(named.iter().flat_map(|(of, number, name)| names::entry(*of, *number, name).map(Bytes::from)));
+            for (job, (slot, line)) in jobs.iter().zip(&slots) {
+                args.push(Bytes::copy_from_slice(slot.id.as_bytes()));
+                args.push(record::encode(slot));
+                args.push(job.body.clone());
+                args.push(match line {
+                    Line::Time(ms) => ms.to_string().into(),
+                    _ => Bytes::new(),
+                });
+                args.push(slot.waiting_expiry().map(|ms| Bytes::from(ms.to_string())).unwrap_or_default());
+                args.push(Bytes::from_static(if slot.is_expired(now) { b"0" } else { b"1" }));
+            }
+            match core.eval(shard, &PUT, &args).await? {
+                Value::Array(answers) => {
+                    return answers.iter().zip(slots).map(|(a, (slot, _))| answer(a, slot)).collect();
+                }
+                taken => match names::field(&value::text(&taken)?) {
+                    Some((of, number)) => core.names.is_taken(shard, of, number),
+                    None => return Err(value::unexpected(&taken)),
+                },
+            }
+        }
+        Err(StoreError::Unavailable("names of queues and types collide over and over".to_owned()))
+    }
+}
+
+fn answer(answer: &Value, slot: Slot) -> Result<Put, StoreError> {
+    match answer {
+        Value::Int(0) => Ok(Put::Created { state: slot.state, ready_ms: slot.ready.get() }),
+        there => {
+            let there = record::decode(slot.id, &value::bytes(there)?).map_err(value::damaged)?;
+            Ok(Put::Exists { state: there.state, ready_ms: there.ready.get(), same: there.content == slot.content })
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Queues: their switch and their numbers, over all shards they have.
+//!
+//! I18: a pause is in force in every shard before it is answered.
+use bytes::Bytes;
+use hashbrown::{HashMap, HashSet};
+use redis::{Pipeline, Value};
+
+use super::{
+    Core,
+    layout::{by_time, hex},
+    names::{self, Of},
+    placing,
+    reads::stands,
+    scripts::QUEUE,
+    value,
+};
+use crate::{
+    model::{
+        ids::{JobId, QueueName, Shard},
+        queue::{Pause, QueueChange, QueueFacts},
+        state::State,
+    },
+    store::StoreError,
+};
+
+/// Jobs at the head of a READY list that are looked at for the one that has waited longest.
+const FIRST: usize = 20;
+
+impl Core {
+    pub(super) async fn queues(&self, names: Option<&[QueueName]>) -> Result<Vec<QueueFacts>, StoreError> {
+        self.open()?;
+        let shards: HashSet<Shard> = match names {
+            Some(names) => names.iter().flat_map(|name| self.placing.shards_of(name)).collect(),
+            None => self.layout.all().collect(),
+        };
+        let reads = shards.into_iter().map(|shard| async move {
+            let mut known = self.learn_names(shard).await?;
+            if let Some(names) = names {
+                known.retain(|name| names.contains(name));
+            }
+            let mut facts = Vec::with_capacity(known.len());
+            for name in known {
+                facts.push(self.facts(shard, name).await?);
+            }
+            Ok::<_, StoreError>(facts)
+        });
+        let mut all: HashMap<QueueName, QueueFacts> = HashMap::new();
+        for facts in futures::future::try_join_all(reads).await?.into_iter().flatten() {
+            match all.get_mut(&facts.name) {
+                Some(sum) => add(sum, facts),
+                None => drop(all.insert(facts.name.clone(), facts)),
+            }
+        }
+        let mut all: Vec<QueueFacts> = all.into_values().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
+    }
+
+    /// One shard's part.
+    async fn facts(&self, shard: Shard, name: QueueName) -> Result<QueueFacts, StoreError> {
+        let number = self.names.number(shard, Of::Queue, &name);
+        let listed: Vec<State> =
+            State::ALL.into_iter().filter(|state| !matches!(state, State::Ready | State::Running)).collect();
+        let mut pipe = Pipeline::new();
+        pipe.cmd("HGET").arg(self.layout.key(shard, "qp")).arg(hex(number));
+        let counts = pipe.cmd("HMGET").arg(self.layout.key(shard, "n"));
+        for state in [State::Ready, State::Running] {
+            counts.arg(format!("{}{}", hex(number), state as u8));
+        }
+        for state in &listed {
+            pipe.cmd("ZCARD").arg(self.layout.key(shard, by_time(number, *state)));
+        }
+        let answers = self.run(shard, pipe).await?;
+        let mut facts = QueueFacts { name, pause: None, counts: [0; 11], oldest_ready_ms: None };
+        facts.pause = value::maybe(&answers[0])?.and_then(|bytes| postcard::from_bytes(&bytes).ok());
+        for (state, count) in [State::Ready, State::Running].iter().zip(value::list(&answers[1])?) {
+            facts.counts[*state as usize] = value::int(count)?.max(0) as u64;
+        }
+        for (state, count) in listed.iter().zip(&answers[2..]) {
+            facts.counts[*state as usize] = value::int(count)? as u64;
+        }
+        if facts.count(State::Ready) > 0 {
+            facts.oldest_ready_ms = self.oldest(shard, number).await?;
+        }
+        Ok(facts)
+    }
+
+    async fn oldest(&self, shard: Shard, queue: u32) -> Result<Option<i64>, StoreError> {
+        let mut oldest = None;
+        for level in 0..9 {
+            let mut from = None;
+            // Hints that stand for no job are passed over.
+            loop {
+                let (first, hints) = self.hints(shard, queue, level, from).await?;
+                let ids: Vec<JobId> = hints.iter().map(|(id, _)| *id).collect();
+                let slots = self.slots(shard, &ids).await?;
+                let standing = hints.iter().zip(slots).filter_map(|((_, serial), slot)| {
+                    slot.filter(|slot| stands(slot, queue, level, *serial)).map(|slot| slot.ready.get())
+                });
+                let earliest = standing.take(FIRST).min();
+                oldest = oldest.into_iter().chain(earliest).min();
+                if earliest.is_some() || hints.len() < crate::model::limits::STORE_BATCH {
+                    break;
+                }
+                from = Some(first + hints.len() as i64);
+            }
+        }
+        Ok(oldest)
+    }
+
+    pub(super) async fn set_queue(&self, name: QueueName, change: QueueChange) -> Result<QueueFacts, StoreError> {
+        self.open()?;
+        for shard in self.placing.shards_of(&name) {
+            self.set_in(shard, &name, &change).await?;
+        }
+        let facts = self.queues(Some(std::slice::from_ref(&name))).await?.pop();
+        facts.ok_or_else(|| StoreError::Unavailable(format!("the queue {name} has vanished while it was changed")))
+    }
+
+    async fn set_in(&self, shard: Shard, name: &QueueName, change: &QueueChange) -> Result<(), StoreError> {
+        loop {
+            let number = self.names.number(shard, Of::Queue, name);
+            let mut pipe = Pipeline::new();
+            pipe.cmd("HGET").arg(self.layout.key(shard, "qp")).arg(hex(number));
+            let old = value::maybe(&self.run(shard, pipe).await?[0])?.unwrap_or_default();
+            let pause: Option<Pause> = postcard::from_bytes(&old).ok();
+            let now_ms = self.clock.now().wall_ms;
+            let new = match change {
+                QueueChange::Pause(pause) => Some(pause.clone()),
+                QueueChange::Resume => None,
+                QueueChange::ResumeIfDue => {
+                    pause.filter(|pause| pause.resume_ms.is_none_or(|resume_ms| resume_ms > now_ms))
+                }
+            };
+            let ends = new.as_ref().and_then(|pause| pause.resume_ms).map(|ms| ms.to_string()).unwrap_or_default();
+            let new = new.map(|pause| postcard::to_stdvec(&pause).expect("plain data always encodes"));
+            let [field, value] = names::entry(Of::Queue, number, name);
+            let mut args = self.times();
+            args.extend([field.into(), value.into(), old, new.unwrap_or_default().into(), Bytes::from(ends)]);
+            match self.eval(shard, &QUEUE, &args).await? {
+                Value::Int(1) => return Ok(()),
+                Value::Int(_) => self.names.is_taken(shard, Of::Queue, number),
+                _ => {}
+            }
+        }
+    }
+
+    /// Has it known that a shard has jobs of these queues, before it gets one.
+    pub(super) async fn register<'a>(
+        &self,
+        shard: Shard,
+        queues: impl Iterator<Item = &'a QueueName>,
+    ) -> Result<(), StoreError> {
+        let strange: HashSet<&QueueName> =
+            queues.filter(|queue| !self.placing.shards_of(queue).contains(&shard)).collect();
+        for queue in strange {
+            let mut pipe = Pipeline::new();
+            pipe.cmd("HSET").arg(&self.root).arg(placing::guest(queue, shard)).arg(1);
+            self.conn.run(self.root.as_bytes(), pipe).await?;
+            self.placing.add_guest(queue, shard);
+            self.tell_placing().await?;
+        }
+        Ok(())
+    }
+
+    /// Spreads a queue over so many shards, from a minute from now on.
+    pub(super) async fn widen(&self, queue: &QueueName, width: u16) -> Result<(), StoreError> {
+        self.load_placing().await?;
+        if self.placing.width(queue) == usize::from(width) {
+            return Ok(());
+        }
+        let since_ms = self.clock.now().wall_ms + placing::NOTICE_MS;
+        let lists = self.placing.widened(queue, width, since_ms);
+        let mut pipe = Pipeline::new();
+        pipe.cmd("HSET").arg(&self.root).arg(placing::lists(queue)).arg(lists);
+        self.conn.run(self.root.as_bytes(), pipe).await?;
+        self.load_placing().await?;
+        self.tell_placing().await
+    }
+
+    pub(super) async fn load_placing(&self) -> Result<(), StoreError> {
+        let mut pipe = Pipeline::new();
+        pipe.cmd("HGETALL").arg(&self.root);
+        let answers = self.conn.run(self.root.as_bytes(), pipe).await?;
+        let fields = super::docs::pairs(&answers[0])?;
+        self.placing
+            .load(fields.iter().filter_map(|(key, value)| Some((value::text(key).ok()?, value::text(value).ok()?))));
+        Ok(())
+    }
+}
+
+fn add(sum: &mut QueueFacts, part: QueueFacts) {
+    for (sum, part) in sum.counts.iter_mut().zip(part.counts) {
+        *sum += part;
+    }
+    sum.pause = sum.pause.take().or(part.pause);
+    sum.oldest_ready_ms = sum.oldest_ready_ms.into_iter().chain(part.oldest_ready_ms).min();
+}
