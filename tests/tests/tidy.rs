@@ -47,7 +47,7 @@ fn crates_depend_on_each_other_as_the_architecture_says() {
 fn every_file_of_rust_says_what_it_is() {
     let silent =
         |file: &Source| (!file.text.starts_with("//!")).then(|| format!("{}: does not open with //!", file.path));
-    let code = ["server/src", "sdk-rust/src", "tests/src", "tests/tests", "demo/src"];
+    let code = ["server/src", "sdk-rust/src", "tests/src", "tests/tests", "demo/src", "testkit"];
     none(code.iter().flat_map(|dir| sources(dir, &["rs"])).filter_map(|file| silent(&file)).collect());
 }
 
@@ -239,7 +239,7 @@ fn marker_complaints(file: &Source) -> Vec<String> {
 
 #[test]
 fn tests_wait_for_conditions_and_not_for_time() {
-    let dirs = ["tests/src", "tests/tests", "server/tests", "sdk-rust/tests"];
+    let dirs = ["tests/src", "tests/tests", "server/tests", "sdk-rust/tests", "testkit"];
     none(dirs.iter().flat_map(|dir| sources(dir, &["rs"])).flat_map(|file| sleep_complaints(&file)).collect());
 }
 
