@@ -125,6 +125,11 @@ pub type SharedStore = Arc<dyn Store>;
 
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Whether other servers may use the same data, now or later.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// How many shards there are: numbers below this. 1 unless the store is spread.
     fn shards(&self) -> u16 {
         1
@@ -175,7 +180,8 @@ pub trait Store: Send + Sync + 'static {
     /// Records by id, in order; `None` = not there. May show a change up to one commit before it is durable.
     async fn get(&self, ids: &[JobId], parts: Parts) -> Result<Vec<Option<Record>>, StoreError>;
 
-    /// One page of one list. Cost: O(page · log n).
+    /// One page of one list. Jobs that were claimed in the same millisecond stand in any order, and READY jobs that have
+    /// expired, as good as gone, may be left out. Cost: O(page · log n).
     async fn list(&self, query: ListQuery) -> Result<Vec<Meta>, StoreError>;
 
     /// Queues by name: those named, or all. Unknown names are left out.

@@ -161,6 +161,10 @@ impl Core {
 
 #[async_trait]
 impl Store for RedisStore {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn shards(&self) -> u16 {
         self.core.layout.shards()
     }

@@ -20,7 +20,7 @@ pub async fn a_running_job_is_asked_to_stop(kit: &mut Kit) {
     };
     let request = CancelRequest { reason: "enough".to_owned(), request_ms: asked, deadline_ms: Some(asked + 20_000) };
     assert_eq!((facts.state, facts.cancel.as_ref()), (State::Running, Some(&request)));
-    assert!(drain(&mut wakes).contains(&Wake::Cancel(vec![id])));
+    assert!(drain(kit, &mut wakes).await.contains(&Wake::Cancel(vec![id])));
     assert_eq!(kit.meta(id).await.cancel, Some(request.clone()));
 
     // Its worker hears of it with every renewal.
@@ -93,5 +93,5 @@ pub async fn asking_again_only_shortens(kit: &mut Kit) {
     let version = kit.meta(id).await.version;
     kit.done(id, RUNNING, kit::request_cancel(None)).await;
     assert_eq!(kit.meta(id).await.version, version, "what changes nothing is no change");
-    assert_eq!(drain(&mut wakes), []);
+    assert_eq!(drain(kit, &mut wakes).await, []);
 }

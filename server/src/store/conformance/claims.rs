@@ -24,9 +24,11 @@ pub async fn arrival_order_within_priority(kit: &mut Kit) {
     expected.sort();
     let expected: Vec<JobId> = expected.into_iter().map(|(_, _, id)| id).collect();
     assert_eq!(kit.list("mail", State::Ready).await, expected);
-    let mut got = ids(kit, 3).await;
-    got.extend(ids(kit, 3).await);
-    got.extend(ids(kit, 3).await);
+    let mut got = Vec::new();
+    while got.len() < expected.len() {
+        got.extend(ids(kit, 1).await);
+        kit.advance(1);
+    }
     assert_eq!(got, expected);
     assert_eq!(kit.list("mail", State::Running).await, expected, "running jobs stand in the order of their claims");
     assert!(ids(kit, 3).await.is_empty());
@@ -161,7 +163,9 @@ pub async fn expired_jobs_are_skipped(kit: &mut Kit) {
     kit.advance(1_000);
     assert_eq!(ids(kit, 9).await, [kept, later]);
     // The store ends nothing by itself.
-    assert_eq!(kit.list("mail", State::Ready).await, [urgent, gone]);
+    for id in [urgent, gone] {
+        assert_eq!(kit.state(id).await, State::Ready);
+    }
     // One that arrives before the skipped ones is found.
     let (front, secret) = (kept, kit.meta(kept).await.version);
     kit.done(front, Guard::Version(secret), kit::give_back()).await;

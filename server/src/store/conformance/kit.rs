@@ -1,4 +1,6 @@
 //! Short words for what the topics do all the time.
+use std::time::Duration;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -316,7 +318,19 @@ pub fn no_patch() -> Act {
 
 pub const ANY: Guard = Guard::In(StateSet::ANY);
 
-/// The wakes raised so far.
-pub fn drain(wakes: &mut tokio::sync::broadcast::Receiver<Wake>) -> Vec<Wake> {
-    std::iter::from_fn(|| wakes.try_recv().ok()).collect()
+/// The wakes raised so far. Those of a shared store come by a way of their own: what was told last marks the end.
+pub async fn drain(kit: &Kit, wakes: &mut tokio::sync::broadcast::Receiver<Wake>) -> Vec<Wake> {
+    if !kit.store().is_shared() {
+        return std::iter::from_fn(|| wakes.try_recv().ok()).collect();
+    }
+    let end = Bytes::from(Uuid::new_v4().into_bytes().to_vec());
+    kit.store().tell(end.clone()).await.expect("the store carries messages");
+    let mut raised = Vec::new();
+    loop {
+        let wake = tokio::time::timeout(Duration::from_secs(10), wakes.recv()).await;
+        match wake.expect("what was told is heard").expect("the store is open") {
+            Wake::Told(told) if told == end => return raised,
+            wake => raised.push(wake),
+        }
+    }
 }

@@ -125,59 +125,61 @@ pub async fn facts_are_exact(kit: &mut Kit) {
     assert_eq!(kit.facts("line").await.oldest_ready_ms, Some(since));
 }
 
+async fn ready(kit: &Kit, wakes: &mut tokio::sync::broadcast::Receiver<Wake>, queue: &str) -> usize {
+    drain(kit, wakes).await.into_iter().filter(|wake| *wake == Wake::Ready(name(queue))).count()
+}
+
 pub async fn wakes_on_the_edge_only(kit: &mut Kit) {
     let mut wakes = kit.store().watch();
-    let ready =
-        |wakes: &mut _, queue: &str| drain(wakes).into_iter().filter(|wake| *wake == Wake::Ready(name(queue))).count();
     let a = kit.put_one("mail").await;
-    assert_eq!(ready(&mut wakes, "mail"), 1, "there was nothing and now there is");
+    assert_eq!(ready(kit, &mut wakes, "mail").await, 1, "there was nothing and now there is");
     kit.put_one("mail").await;
     let jobs = kit.jobs("mail", 3);
     kit.put(jobs).await;
-    assert_eq!(ready(&mut wakes, "mail"), 0, "there was something");
+    assert_eq!(ready(kit, &mut wakes, "mail").await, 0, "there was something");
     assert_eq!(kit.claim("mail", 5).await.len(), 5);
-    assert_eq!(ready(&mut wakes, "mail"), 0);
+    assert_eq!(ready(kit, &mut wakes, "mail").await, 0);
     let jobs = kit.jobs("mail", 3);
     kit.put(jobs).await;
-    assert_eq!(ready(&mut wakes, "mail"), 1, "one call, one wake");
+    assert_eq!(ready(kit, &mut wakes, "mail").await, 1, "one call, one wake");
     kit.claim("mail", 9).await;
     kit.advance(LEASE_MS);
     kit.done(a, Guard::Due(DueKind::Lease), kit::give_back()).await;
-    assert_eq!(ready(&mut wakes, "mail"), 1, "given back to an empty queue");
+    assert_eq!(ready(kit, &mut wakes, "mail").await, 1, "given back to an empty queue");
     kit.done(a, Guard::In(StateSet::WAITING), kit::finish(State::Cancelled)).await;
     kit.put_one("mail").await;
-    assert_eq!(ready(&mut wakes, "mail"), 1, "what waited went another way");
+    assert_eq!(ready(kit, &mut wakes, "mail").await, 1, "what waited went another way");
 
     // A claim that found nothing it could take has the next one announced, whatever stands in line.
     let at = kit.wall_ms() + 10;
     kit.put_with("old", |job| job.expire_ms = at).await;
     kit.advance(10);
     assert!(kit.claim("old", 1).await.is_empty());
-    ready(&mut wakes, "old");
+    ready(kit, &mut wakes, "old").await;
     kit.put_one("old").await;
-    assert_eq!(ready(&mut wakes, "old"), 1);
+    assert_eq!(ready(kit, &mut wakes, "old").await, 1);
 
     // Promotion is an arrival like any other.
     let late = kit.put_with("slow", |job| job.start = Start::In(100)).await;
-    assert_eq!(ready(&mut wakes, "slow"), 0);
+    assert_eq!(ready(kit, &mut wakes, "slow").await, 0);
     kit.advance(100);
     kit.done(late, Guard::Due(DueKind::Start), kit::ready()).await;
-    assert_eq!(ready(&mut wakes, "slow"), 1);
+    assert_eq!(ready(kit, &mut wakes, "slow").await, 1);
 
     // A closed queue is silent until it opens.
     set(kit, "shut", pause(kit, None)).await;
-    assert!(drain(&mut wakes).contains(&Wake::Queue(name("shut"))));
+    assert!(drain(kit, &mut wakes).await.contains(&Wake::Queue(name("shut"))));
     kit.put_one("shut").await;
-    assert_eq!(ready(&mut wakes, "shut"), 0);
+    assert_eq!(ready(kit, &mut wakes, "shut").await, 0);
     set(kit, "shut", QueueChange::Resume).await;
-    let raised = drain(&mut wakes);
+    let raised = drain(kit, &mut wakes).await;
     assert!(raised.contains(&Wake::Queue(name("shut"))) && raised.contains(&Wake::Ready(name("shut"))), "{raised:?}");
     set(kit, "shut", QueueChange::Resume).await;
-    assert_eq!(drain(&mut wakes), [], "nothing changed");
+    assert_eq!(drain(kit, &mut wakes).await, [], "nothing changed");
     set(kit, "empty", pause(kit, None)).await;
-    drain(&mut wakes);
+    drain(kit, &mut wakes).await;
     set(kit, "empty", QueueChange::Resume).await;
-    assert_eq!(ready(&mut wakes, "empty"), 0);
+    assert_eq!(ready(kit, &mut wakes, "empty").await, 0);
 }
 
 async fn pages(kit: &Kit, state: State, size: usize) -> Vec<JobId> {

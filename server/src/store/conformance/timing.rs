@@ -191,36 +191,39 @@ pub async fn the_wall_clock_cannot_end_a_lease(kit: &mut Kit) {
     assert_eq!(kit.due_jobs().await, [(DueKind::Lease, id)]);
 }
 
+async fn timers(kit: &Kit, wakes: &mut tokio::sync::broadcast::Receiver<Wake>) -> usize {
+    drain(kit, wakes).await.into_iter().filter(|wake| matches!(wake, Wake::Timer(_))).count()
+}
+
 pub async fn a_timer_is_raised_when_something_is_earlier(kit: &mut Kit) {
     let mut wakes = kit.store().watch();
-    let timers = |wakes: &mut _| drain(wakes).into_iter().filter(|wake| matches!(wake, Wake::Timer(_))).count();
     kit.due(9).await;
     kit.put_with("mail", |job| job.start = Start::In(60_000)).await;
-    assert_eq!(timers(&mut wakes), 1, "nothing was waited for");
+    assert_eq!(timers(kit, &mut wakes).await, 1, "nothing was waited for");
     kit.due(9).await;
     kit.put_with("mail", |job| job.start = Start::In(61_000)).await;
-    assert_eq!(timers(&mut wakes), 0, "later than what is waited for");
+    assert_eq!(timers(kit, &mut wakes).await, 0, "later than what is waited for");
     kit.put_with("mail", |job| job.start = Start::In(59_000)).await;
-    assert_eq!(timers(&mut wakes), 1, "earlier");
+    assert_eq!(timers(kit, &mut wakes).await, 1, "earlier");
     kit.due(9).await;
     let mut jobs = kit.jobs("mail", 3);
     for (job, delay) in jobs.iter_mut().zip([50_000, 40_000, 30_000]) {
         job.start = Start::In(delay);
     }
     kit.put(jobs).await;
-    assert_eq!(timers(&mut wakes), 1, "one call, one wake");
+    assert_eq!(timers(kit, &mut wakes).await, 1, "one call, one wake");
     kit.due(9).await;
     kit.running("mail").await;
-    assert_eq!(timers(&mut wakes), 1, "a lease ends earlier");
+    assert_eq!(timers(kit, &mut wakes).await, 1, "a lease ends earlier");
     kit.due(9).await;
     kit.running("mail").await;
-    assert_eq!(timers(&mut wakes), 0, "this one does not");
+    assert_eq!(timers(kit, &mut wakes).await, 0, "this one does not");
     // What was due before, and was acted on, holds nothing back.
     kit.advance(LEASE_MS);
     assert_eq!(kit.due_jobs().await.len(), 2);
     assert_eq!(kit.due(1).await.next_in_ms, Some(0), "somebody else may ask for less");
     kit.running("mail").await;
-    assert_eq!(timers(&mut wakes), 1, "the answer had said nothing before the first start");
+    assert_eq!(timers(kit, &mut wakes).await, 1, "the answer had said nothing before the first start");
     kit.put_with("mail", |job| job.start = Start::In(5_000)).await;
-    assert_eq!(timers(&mut wakes), 1, "nor this");
+    assert_eq!(timers(kit, &mut wakes).await, 1, "nor this");
 }

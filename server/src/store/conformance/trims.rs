@@ -83,6 +83,6 @@ pub async fn the_oldest_go_when_there_are_too_many(kit: &mut Kit) {
     let last = kit.put_one("mail").await;
     kit.done(last, kit::ANY, finish(State::Succeeded, i64::MAX / 4)).await;
     assert_eq!(kit.due_jobs().await, [(DueKind::Trim, ids[EXCESS])]);
-    let raised = kit::drain(&mut wakes);
+    let raised = kit::drain(kit, &mut wakes).await;
     assert!(raised.iter().any(|wake| matches!(wake, crate::model::op::Wake::Timer(_))), "{raised:?}");
 }

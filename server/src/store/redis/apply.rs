@@ -8,7 +8,7 @@ use redis::Value;
 use super::{Core, lanes::Item, moves::Step, names::Of, record, scripts::MOVE, value};
 use crate::{
     model::{
-        ids::{JobId, Shard},
+        ids::{JobId, QueueName, Shard},
         limits::STORE_BATCH,
         op::{Act, DueKind, Facts, Guard, Op, Verdict},
     },
@@ -59,6 +59,13 @@ struct Open {
     fresh: bool,
 }
 
+/// What a change comes to, on the record as it is known.
+enum Decided {
+    /// This step makes it, and then its caller is told this.
+    Step(Box<Step>, Facts),
+    Refused(Verdict),
+}
+
 impl Core {
     pub(super) async fn apply(&self, shard: Shard, ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError> {
         let mut verdicts: Vec<Option<Verdict>> = ops.iter().map(|_| None).collect();
@@ -84,19 +91,29 @@ impl Core {
                     continue;
                 }
                 match self.decide(shard, &each.op, records.get(&each.op.id), &surplus)? {
-                    Ok((step, facts)) => {
+                    Decided::Step(step, facts) => {
                         effects |= step.has_effects();
-                        steps.push(step);
+                        steps.push(*step);
                         sent.push((each, facts));
                     }
-                    Err(refusal) if each.fresh => verdicts[each.index] = Some(refusal),
+                    Decided::Refused(refusal) if each.fresh => {
+                        verdicts[each.index] = Some(match each.op.guard {
+                            Guard::Due(DueKind::Lease) => self.refused_if_lapsed(shard, &each.op, refusal).await?,
+                            _ => refusal,
+                        });
+                    }
                     // What is known here may be old: a refusal needs the record as it is.
-                    Err(_) => {
+                    Decided::Refused(_) => {
                         records.remove(&each.op.id);
                         each.fresh = true;
                         later.push(each);
                     }
                 }
+            }
+            if self.enter(shard, sent.iter().filter_map(|(each, _)| moved_to(&each.op.act))).await? {
+                // A queue has another number than it was decided with.
+                open = sent.into_iter().map(|(each, _)| each).chain(later).collect();
+                continue;
             }
             let news: Vec<(JobId, Bytes)> = steps.iter().map(|step| (step.id, step.new.clone())).collect();
             let answers = self.moves(shard).ask(steps).await?;
@@ -152,35 +169,43 @@ impl Core {
         Ok(())
     }
 
-    /// The step that makes the change, and what its caller is told then; or why it must not be made.
-    #[expect(clippy::type_complexity, reason = "one caller")]
+    /// The guard comes first: a lease that has not run out is the reason, whatever the act.
+    async fn refused_if_lapsed(&self, shard: Shard, op: &Op, refusal: Verdict) -> Result<Verdict, StoreError> {
+        let mut pipe = redis::Pipeline::new();
+        pipe.cmd("ZSCORE").arg(self.layout.key(shard, "l")).arg(op.id.as_bytes());
+        match &self.run(shard, pipe).await?[0] {
+            Value::Nil => Ok(refusal),
+            end if value::score(end)? > self.clock.now().mono_ms => Ok(Verdict::Stale),
+            _ => Ok(refusal),
+        }
+    }
+
     fn decide(
         &self,
         shard: Shard,
         op: &Op,
         record: Option<&Option<Bytes>>,
         surplus: &HashSet<JobId>,
-    ) -> Result<Result<(Step, Facts), Verdict>, StoreError> {
-        let Some(old) = record.and_then(Option::as_ref) else { return Ok(Err(Verdict::NotFound)) };
+    ) -> Result<Decided, StoreError> {
+        let Some(old) = record.and_then(Option::as_ref) else {
+            return Ok(Decided::Refused(Verdict::NotFound));
+        };
         let before = record::decode(op.id, old).map_err(value::damaged)?;
         let now = self.clock.now();
         // Redis looks at the lease itself, in the same step.
         let refusal = rules::check(&before, now, op.guard, || true, || surplus.contains(&op.id))
             .and_then(|()| rules::may(&before, &op.act));
         if let Err(refusal) = refusal {
-            return Ok(Err(refusal));
+            return Ok(Decided::Refused(refusal));
         }
-        let queue = match &op.act {
-            Act::Requeue { queue, .. } | Act::Patch { queue, .. } => queue.as_ref(),
-            _ => None,
-        };
-        let queue = queue.map(|name| self.names.number(shard, Of::Queue, name));
+        let queue = moved_to(&op.act).map(|name| self.names.number(shard, Of::Queue, name));
         let mut slot = record::decode(op.id, old).map_err(value::damaged)?;
         let by_token = matches!(op.guard, Guard::Token(_));
         let change = rules::act(&mut slot, now, by_token, op.act.clone(), queue);
         let facts = if change.deleted { Facts { state: before.state, cancel: None } } else { rules::facts(&slot) };
         let lapsed = op.guard == Guard::Due(DueKind::Lease);
-        Ok(Ok((Step::new(now, (&before, old.clone()), &mut slot, lapsed, change), facts)))
+        let step = Step::new(now, (&before, old.clone()), &mut slot, lapsed, change);
+        Ok(Decided::Step(Box::new(step), facts))
     }
 
     /// Those of the jobs to be trimmed that are too many, though their time is not up.
@@ -207,5 +232,13 @@ impl Core {
             surplus.extend(found.due);
         }
         Ok(surplus)
+    }
+}
+
+/// The queue that an act moves its job to.
+fn moved_to(act: &Act) -> Option<&QueueName> {
+    match act {
+        Act::Requeue { queue, .. } | Act::Patch { queue, .. } => queue.as_ref(),
+        _ => None,
     }
 }

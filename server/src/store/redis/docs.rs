@@ -78,20 +78,20 @@ impl Core {
         }
         let mut key = self.layout.key(id.shard(), "g:").into_bytes();
         key.extend_from_slice(id.as_bytes());
-        let mut pipe = Pipeline::new();
-        pipe.atomic();
-        pipe.cmd("HGET").arg(self.layout.key(id.shard(), "gn")).arg(id.as_bytes());
-        pipe.cmd("LRANGE").arg(key).arg(0).arg(-1);
-        let answers = self.run(id.shard(), pipe).await?;
-        let answers = match &answers[..] {
-            [Value::Array(inner)] => inner,
-            _ => &answers,
+        let (total, lines) = loop {
+            let mut pipe = Pipeline::new();
+            let counter = self.layout.key(id.shard(), "gn");
+            pipe.cmd("HGET").arg(&counter).arg(id.as_bytes());
+            pipe.cmd("LRANGE").arg(&key).arg(0).arg(-1);
+            pipe.cmd("HGET").arg(&counter).arg(id.as_bytes());
+            let answers = self.run(id.shard(), pipe).await?;
+            if answers[0] == answers[2] {
+                break (value::int(&answers[0])? as u64, value::list(&answers[1])?.to_vec());
+            }
         };
-        let [total, lines] = &answers[..] else { return Err(value::unexpected(&Value::Nil)) };
-        let (total, lines) = (value::int(total)? as u64, value::list(lines)?);
         let first = (total + 1).saturating_sub(lines.len() as u64);
         let mut found = Vec::new();
-        for (index, line) in (first..).zip(lines) {
+        for (index, line) in (first..).zip(&lines) {
             if found.len() == limit {
                 break;
             }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{
-        ids::{JobId, Shard},
+        ids::{JobId, QueueName, Shard},
         limits::STORE_BATCH,
         op::{Due, DueKind, DueList},
         policy::TOMBSTONE_MS,
@@ -23,6 +23,21 @@ use crate::{
     },
     store::StoreError,
 };
+
+/// An entry of the answer.
+enum Found {
+    Job(DueKind, JobId),
+    Opens(QueueName),
+}
+
+impl Found {
+    fn id(&self) -> Option<JobId> {
+        match self {
+            Self::Job(_, id) => Some(*id),
+            Self::Opens(_) => None,
+        }
+    }
+}
 
 /// Ended records beyond the number that a queue keeps.
 #[derive(Debug, Default)]
@@ -47,63 +62,62 @@ impl Core {
         }
         let now = self.clock.now();
         let mut next_in_ms = Some(value::int(next)?).filter(|ms| *ms >= 0);
-        let mut due: Vec<(DueKind, JobId)> = Vec::new();
-        let mut entries = Vec::new();
-        for (kind, list) in [(DueKind::Lease, leases), (DueKind::Cancel, cancels)] {
-            due.extend(value::ids(list)?.into_iter().map(|id| (kind, id)));
-        }
-        let jobs_first = due.len();
+        let mut found: Vec<Found> = Vec::new();
+        let jobs = |kind, ids: Vec<JobId>| ids.into_iter().map(move |id| Found::Job(kind, id));
+        found.extend(jobs(DueKind::Lease, value::ids(leases)?));
+        found.extend(jobs(DueKind::Cancel, value::ids(cancels)?));
         for queue in value::list(opens)? {
             let number = u32::from_str_radix(&value::text(queue)?, 16).map_err(|_| value::unexpected(queue))?;
-            entries.push(Due::QueueOpens(self.name_of(shard, Of::Queue, number).await?));
+            found.push(Found::Opens(self.name_of(shard, Of::Queue, number).await?));
         }
         let trimmed = value::ids(trims)?;
         let already: HashSet<JobId> = trimmed.iter().copied().collect();
-        for (kind, ids) in
-            [(DueKind::Start, value::ids(starts)?), (DueKind::Expire, value::ids(expiries)?), (DueKind::Trim, trimmed)]
-        {
-            due.extend(ids.into_iter().map(|id| (kind, id)));
-        }
+        found.extend(jobs(DueKind::Start, value::ids(starts)?));
+        found.extend(jobs(DueKind::Expire, value::ids(expiries)?));
+        found.extend(jobs(DueKind::Trim, trimmed));
         for queue in value::list(crowded)? {
             let text = value::text(queue)?;
             let number = u32::from_str_radix(&text, 16).map_err(|_| value::unexpected(queue))?;
             let mut again = None;
             for dead in [false, true] {
                 let surplus = self.surplus(shard, number, dead, most).await?;
-                due.extend(surplus.due.into_iter().filter(|id| !already.contains(id)).map(|id| (DueKind::Trim, id)));
-                again = again.into_iter().chain(surplus.next_ms).min();
-            }
-            let mut pipe = redis::Pipeline::new();
-            match again {
-                Some(ms) => {
-                    pipe.cmd("ZADD").arg(self.layout.key(shard, "v")).arg(ms).arg(&text);
+                found.extend(jobs(
+                    DueKind::Trim,
+                    surplus.due.iter().copied().filter(|id| !already.contains(id)).collect(),
+                ));
+                if let Some(ms) = surplus.next_ms {
                     let ms = (ms - now.wall_ms).max(0);
                     next_in_ms = Some(next_in_ms.map_or(ms, |first| first.min(ms)));
                 }
-                None => {
-                    pipe.cmd("ZREM").arg(self.layout.key(shard, "v")).arg(&text);
-                }
+                // What is in the answer stays due until it is gone.
+                let still = surplus.due.first().map(|_| now.wall_ms);
+                again = again.into_iter().chain(surplus.next_ms).chain(still).min();
             }
+            let mut pipe = redis::Pipeline::new();
+            match again {
+                Some(ms) => pipe.cmd("ZADD").arg(self.layout.key(shard, "v")).arg(ms).arg(&text),
+                None => pipe.cmd("ZREM").arg(self.layout.key(shard, "v")).arg(&text),
+            };
             self.run(shard, pipe).await?;
         }
-        let room = limit.saturating_sub(entries.len());
-        if due.len() > room {
-            due.truncate(room);
+        if found.len() > limit {
+            found.truncate(limit);
             next_in_ms = Some(0);
         }
-        let ids: Vec<JobId> = due.iter().map(|(_, id)| *id).collect();
-        let mut jobs = Vec::with_capacity(due.len());
-        for ((kind, id), slot) in due.into_iter().zip(self.slots(shard, &ids).await?) {
-            match slot {
-                Some(slot) => jobs.push(Due::Job { kind, meta: self.meta_of(shard, &slot).await? }),
-                // An entry of no job, as a loss of data may leave it.
-                None => self.forget_entry(shard, kind, id).await?,
+        let ids: Vec<JobId> = found.iter().filter_map(Found::id).collect();
+        let mut slots = self.slots(shard, &ids).await?.into_iter();
+        let mut entries = Vec::with_capacity(found.len());
+        for each in found {
+            match each {
+                Found::Opens(queue) => entries.push(Due::QueueOpens(queue)),
+                Found::Job(kind, id) => match slots.next().flatten() {
+                    Some(slot) => entries.push(Due::Job { kind, meta: self.meta_of(shard, &slot).await? }),
+                    // An entry of no job, as a loss of data may leave it.
+                    None => self.forget_entry(shard, kind, id).await?,
+                },
             }
         }
-        let rest = jobs.split_off(jobs_first.min(jobs.len()));
-        jobs.append(&mut entries);
-        jobs.extend(rest);
-        Ok(DueList { entries: jobs, next_in_ms })
+        Ok(DueList { entries, next_in_ms })
     }
 
     /// The oldest ended records of a queue, as many as there are too many, at most `limit`.

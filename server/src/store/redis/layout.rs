@@ -2,8 +2,6 @@
 //!
 //! A tag is `{<prefix>.<shard>~<salt>}`; the salt is searched so that the shards are spread evenly over the slots of a
 //! cluster, whatever the prefix. All keys of a shard begin with its tag, so every script touches one slot.
-use bytes::Bytes;
-
 use super::conn::{SLOTS, slot_of};
 use crate::model::{ids::Shard, state::State};
 
@@ -87,11 +85,6 @@ pub(super) fn by_time(queue: u32, state: State) -> String {
 
 /// Scores of lists by time: the millisecond above, arrival below it.
 pub(super) const TIES: i64 = 2_048;
-
-/// Bytes of an argument.
-pub(super) fn bytes(text: impl Into<String>) -> Bytes {
-    Bytes::from(text.into().into_bytes())
-}
 
 #[cfg(test)]
 mod tests {

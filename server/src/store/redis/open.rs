@@ -1,5 +1,8 @@
 //! Opening a store: finding, or making, what describes it.
-use std::sync::{Arc, OnceLock, atomic::AtomicU64};
+use std::{
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use redis::Pipeline;
@@ -18,6 +21,9 @@ use super::{
     value,
 };
 use crate::store::{Durability, StoreError, StoreInfo};
+
+/// Time for the first subscription; without it the store works, but hears of nothing.
+const SUBSCRIBING: Duration = Duration::from_secs(2);
 
 /// Version of the layout of keys and records.
 const FORMAT: i64 = 1;
@@ -59,7 +65,10 @@ impl RedisStore {
         _ = core.moves.set(lanes().map(|shard| Lane::start(Arc::downgrade(&core), shard)).collect());
         core.read_time().await?;
         core.load_placing().await?;
+        let mut wakes = core.wakes.subscribe();
         tokio::spawn(core.clone().listen());
+        // The first wake is that the channels are subscribed: from here on nothing is missed without a word.
+        _ = tokio::time::timeout(SUBSCRIBING, wakes.recv()).await;
         Ok(Self { core })
     }
 }

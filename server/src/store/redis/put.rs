@@ -19,7 +19,7 @@ use crate::{
     store::{
         StoreError,
         rules::{self, Line},
-        slot::Slot,
+        slot::{Slot, Stamp},
     },
 };
 
@@ -46,10 +46,14 @@ impl Item for NewJob {
                 }
                 number
             };
-            let slots: Vec<(Slot, Line)> = jobs
-                .iter()
-                .map(|job| rules::new_job(now, job, number(Of::Queue, &job.queue), number(Of::Type, &job.kind)))
-                .collect();
+            let new = |job| {
+                let (mut slot, line) =
+                    rules::new_job(now, job, number(Of::Queue, &job.queue), number(Of::Type, &job.kind));
+                // A hint of a job that was deleted and is put again must not stand for the new one.
+                slot.row = Stamp::new((core.next_number() & 0xffff) as i64);
+                (slot, line)
+            };
+            let slots: Vec<(Slot, Line)> = jobs.iter().map(new).collect();
             args.push(named.len().to_string().into());
             args.extend(named.iter().flat_map(|(of, number, name)| names::entry(*of, *number, name).map(Bytes::from)));
             for (job, (slot, line)) in jobs.iter().zip(&slots) {

@@ -145,6 +145,33 @@ impl Core {
         }
     }
 
+    /// Makes a shard ready for jobs that are moved into these queues. Tells whether a queue got another number by that.
+    pub(super) async fn enter<'a>(
+        &self,
+        shard: Shard,
+        queues: impl Iterator<Item = &'a QueueName>,
+    ) -> Result<bool, StoreError> {
+        let queues: HashSet<&QueueName> = queues.collect();
+        let mut renumbered = false;
+        self.register(shard, queues.iter().copied()).await?;
+        for queue in queues {
+            loop {
+                let number = self.names.number(shard, Of::Queue, queue);
+                let [field, value] = names::entry(Of::Queue, number, queue);
+                let key = self.layout.key(shard, "nm");
+                let mut pipe = Pipeline::new();
+                pipe.cmd("HSETNX").arg(&key).arg(&field).arg(&value);
+                pipe.cmd("HGET").arg(&key).arg(&field);
+                if value::text(&self.run(shard, pipe).await?[1])? == value {
+                    break;
+                }
+                self.names.is_taken(shard, Of::Queue, number);
+                renumbered = true;
+            }
+        }
+        Ok(renumbered)
+    }
+
     /// Has it known that a shard has jobs of these queues, before it gets one.
     pub(super) async fn register<'a>(
         &self,

@@ -146,7 +146,7 @@ impl Core {
     /// Ended leases, newest first: those in the history, and the last one, which an ended job keeps with its outcome.
     async fn history(&self, shard: Shard, slot: &Slot, last: Option<Attempt>) -> Result<Vec<Attempt>, StoreError> {
         let mut attempts: Vec<Attempt> = Vec::new();
-        if slot.has(flag::ATTEMPTS) {
+        if slot.has(flag::ATTEMPTS) && slot.delivery > 0 {
             let mut pipe = Pipeline::new();
             let command = pipe.cmd("HMGET").arg(self.layout.key(shard, "a"));
             for delivery in deliveries(slot.delivery).rev() {
