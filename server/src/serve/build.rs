@@ -5,7 +5,7 @@ use anyhow::Result;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
-use super::patience;
+use super::patience::{self, PATIENCE};
 use crate::{
     api::{self, Guarded, Health, ProtoTasks},
     config::{Config, StorePlace, Sync},
@@ -15,7 +15,7 @@ use crate::{
         Durability, SharedStore, StoreError,
         embedded::{EmbeddedStore, Options},
         memory::MemoryStore,
-        redis::conn::Conn,
+        redis::RedisStore,
     },
 };
 
@@ -75,8 +75,7 @@ pub async fn build(config: &Config) -> Result<Built> {
         StorePlace::Redis(target) => {
             let target =
                 config.store.redis_target().unwrap_or_else(|| Ok(target.clone())).map_err(anyhow::Error::msg)?;
-            let _conn = patience::open(|| Conn::open(&target)).await?;
-            anyhow::bail!("jobs cannot be kept in Redis yet")
+            Arc::new(patience::open(PATIENCE, || RedisStore::open(&target)).await?)
         }
     };
     let defaults = EngineConfig::default();

@@ -17,7 +17,7 @@ use super::{
     target::Target,
     value,
 };
-use crate::store::{Durability, StoreError, StoreInfo};
+use crate::store::{StoreError, StoreInfo};
 
 /// Version of the layout of keys and records.
 const FORMAT: i64 = 1;
@@ -113,8 +113,6 @@ impl Core {
 
     pub(super) async fn info(&self) -> Result<StoreInfo, StoreError> {
         self.open()?;
-        let health = self.conn.health().await?;
-        let durability: Durability = health.durability;
-        Ok(StoreInfo { kind: "redis", durability, bytes: health.used_memory, full: health.full })
+        Ok(self.conn.health().await?.info())
     }
 }
