@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use crate::store::Durability;
+use crate::store::{
+    Durability,
+    redis::target::{DEFAULT_PREFIX, Secret, Target},
+};
 
 mod flags;
 mod keys;
@@ -33,6 +36,18 @@ pub struct StoreConfig {
     pub sync: Sync,
     /// Refuse to start below this level.
     pub require: Option<Durability>,
+    pub redis: RedisConfig,
+}
+
+/// What a Redis store needs besides its URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// Begins the name of every key. Servers with the same prefix on the same Redis are one.
+    pub prefix: String,
+    /// Where the URL has none.
+    pub password: Option<Secret>,
+    /// For sentinels that want one of their own.
+    pub sentinel_password: Option<Secret>,
 }
 
 /// `--store`.
@@ -42,6 +57,8 @@ pub enum StorePlace {
     Memory,
     /// A directory that one server at a time may open.
     Embedded(PathBuf),
+    /// As the URL has it; see [`StoreConfig::redis_target`].
+    Redis(Target),
 }
 
 /// `--durability`.
@@ -96,7 +113,18 @@ pub enum LogFormat {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { place: StorePlace::Embedded("./jobwire-data".into()), sync: Sync::Fsync, require: None }
+        Self {
+            place: StorePlace::Embedded("./jobwire-data".into()),
+            sync: Sync::Fsync,
+            require: None,
+            redis: RedisConfig::default(),
+        }
+    }
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self { prefix: DEFAULT_PREFIX.to_owned(), password: None, sentinel_password: None }
     }
 }
 
@@ -128,13 +156,21 @@ impl Default for LogConfig {
 }
 
 impl StoreConfig {
-    /// What an acknowledged change will survive.
+    /// What an acknowledged change will survive; at most, for a Redis, whose settings are not known before it is asked.
     pub fn durability(&self) -> Durability {
         match (&self.place, self.sync) {
             (StorePlace::Memory, _) => Durability::Memory,
             (StorePlace::Embedded(_), Sync::Fast) => Durability::EmbeddedFast,
             (StorePlace::Embedded(_), Sync::Fsync) => Durability::EmbeddedFsync,
+            (StorePlace::Redis(_), _) => Durability::RedisAlways,
         }
+    }
+
+    /// The URL with what the other settings add to it. `None` = not a Redis. Errors: a sentence on what is missing.
+    pub fn redis_target(&self) -> Option<Result<Target, String>> {
+        let StorePlace::Redis(target) = &self.place else { return None };
+        let target = target.clone().complete(self.redis.password.as_ref(), self.redis.sentinel_password.as_ref());
+        Some(target.map(|target| Target { prefix: self.redis.prefix.clone(), ..target }))
     }
 }
 
@@ -259,10 +295,13 @@ impl Config {
         if self.listen.grpc == self.listen.http && self.listen.grpc.port() != 0 {
             problems.push(format!("listen and http_listen are both {}; they need a port each", self.listen.grpc));
         }
+        if let Some(Err(problem)) = self.store.redis_target() {
+            problems.push(problem);
+        }
         let level = self.store.durability();
         if let Some(wanted) = self.store.require.filter(|wanted| level < *wanted) {
             problems.push(format!(
-                "require_durability is {}, but this store and durability give {}",
+                "require_durability is {}, but this store and its settings give {} at most",
                 wanted.name(),
                 level.name()
             ));

@@ -12,12 +12,13 @@ use tokio::{
 use crate::{
     config::{Config, Flags, Loaded},
     duration, listen,
-    store::StoreError,
+    store::{Durability, StoreError},
     telemetry, web,
 };
 
 mod build;
 pub mod dev;
+mod patience;
 
 /// `jobwire serve`.
 pub fn main(flags: &Flags) -> ExitCode {
@@ -29,7 +30,14 @@ pub fn main(flags: &Flags) -> ExitCode {
     telemetry::init(&loaded.config.log);
     on_runtime(async {
         let mut signals = Signals::new()?;
-        let server = Server::start(&loaded.config).await?;
+        // A store that cannot be reached yet is waited for.
+        let server = tokio::select! {
+            started = Server::start(&loaded.config) => started?,
+            signal = signals.next() => {
+                tracing::info!(signal, "stopped before it served");
+                return Ok(());
+            }
+        };
         println!("{}", json!({"listening": server.grpc_address.to_string(), "http": server.http_address.to_string()}));
         let fatal = tokio::select! {
             signal = signals.next() => {
@@ -115,7 +123,14 @@ impl Server {
         let built = build::build(config).await?;
         let info = built.engine.store_info().await.context("the store does not answer")?;
         if let Some(wanted) = config.store.require.filter(|wanted| info.durability < *wanted) {
-            anyhow::bail!("require_durability is {}, but the store gives {}", wanted.name(), info.durability.name());
+            let remedy = match info.durability {
+                Durability::RedisVolatile => "; set appendonly yes in Redis, and appendfsync everysec or always",
+                Durability::RedisEverysec => "; set appendfsync always in Redis",
+                Durability::RedisReplicated => ", because a failover may lose what was not replicated yet",
+                _ => "",
+            };
+            let (wanted, level) = (wanted.name(), info.durability.name());
+            anyhow::bail!("require_durability is {wanted}, but the store gives {level}{remedy}");
         }
         let hint = format!("Health and metrics are on http://{http_address}/.");
         let grpc = listen::grpc(grpc_tcp, &limits, hint, built.service.clone());
@@ -125,6 +140,8 @@ impl Server {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             store = info.kind,
+            store_version = info.version,
+            warnings = info.warnings.len(),
             durability = info.durability.name(),
             grpc = %grpc_address,
             http = %http_address,

@@ -94,10 +94,21 @@ pub struct StoreInfo {
     /// "memory", "embedded" or "redis".
     pub kind: &'static str,
     pub durability: Durability,
-    /// Bytes on disk; 0 for the memory store.
+    /// Bytes on disk, or in the memory of Redis; 0 for the memory store.
     pub bytes: u64,
     /// New jobs are refused for want of room.
     pub full: bool,
+    /// Of the servers that the store rests on, as "7.0.15" or "valkey 8.0.1"; `None` = the store is part of this server.
+    pub version: Option<String>,
+    /// What someone should look at, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl StoreInfo {
+    /// Of a store that is part of this server.
+    pub fn own(kind: &'static str, durability: Durability, bytes: u64, full: bool) -> Self {
+        Self { kind, durability, bytes, full, version: None, warnings: Vec::new() }
+    }
 }
 
 /// A small versioned record: directives, later schedules, workflows, keys.

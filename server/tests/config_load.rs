@@ -89,7 +89,7 @@ fn errors_name_the_setting_as_it_was_written_and_what_would_be_right() {
     for (words, env, parts) in [
         (&["--lease-ttl", "30"][..], &[][..], &["--lease-ttl: ", "30s"][..]),
         (&["--lease-ttl", "100ms"], &[], &["--lease-ttl: ", "1s to 1h"]),
-        (&["--store", "postgres"], &[], &["--store: `postgres`", "memory or embedded:DIR"]),
+        (&["--store", "postgres"], &[], &["--store: `postgres`", "memory, embedded:DIR or redis://HOST:PORT/DB"]),
         (&["--listen", "7420"], &[], &["--listen: ", "IP:PORT"]),
         (&["--durability", "maybe"], &[], &["--durability: ", "fsync, fast"]),
         (&["--max-connections", "0"], &[], &["--max-connections: ", "1 to 1000000"]),
@@ -157,4 +157,45 @@ fn the_store_says_where_and_how_safe() {
     assert_eq!(loaded.config.store.place, StorePlace::Embedded("./x y".into()));
     assert_eq!(loaded.config.store.durability().name(), "embedded-fsync");
     assert_eq!(load(&["--store=memory"], &[]).expect("loads").config.store.durability().name(), "memory");
+}
+
+#[test]
+fn a_redis_is_a_store_and_its_passwords_are_not_shown() {
+    let words = ["--store", "rediss://app:hunter2@r.internal:6380/3?ca=/ca.pem", "--redis-prefix=shop"];
+    let env = [("JOBWIRE_REDIS_PASSWORD", "hunter3"), ("JOBWIRE_REDIS_SENTINEL_PASSWORD", "hunter4")];
+    let loaded = load(&words, &env).expect("loads");
+    let shown = format!("{loaded} {loaded:?}");
+    assert!(shown.contains("store = \"rediss://app:***@r.internal:6380/3?ca=/ca.pem\""), "{shown}");
+    assert!(shown.contains("redis_password = \"***\"") && !shown.contains("hunter"), "{shown}");
+    let target = loaded.config.store.redis_target().expect("a Redis").expect("complete");
+    assert_eq!((target.prefix.as_str(), target.db), ("shop", 3));
+    assert_eq!(target.password.as_ref().map(|password| password.reveal()), Some("hunter2"));
+
+    let target = load(&["--store", "redis://r"], &env).expect("loads").config.store.redis_target();
+    let target = target.expect("a Redis").expect("complete");
+    assert_eq!(target.password.as_ref().map(|password| password.reveal()), Some("hunter3"));
+    assert_eq!(target.sentinel_password.as_ref().map(|password| password.reveal()), Some("hunter4"));
+}
+
+#[test]
+fn a_redis_that_cannot_be_right_is_refused_without_its_password() {
+    for (words, expected) in [
+        (&["--store", "redis+cluster://u:hunter2@h/3"][..], "--store: a cluster has one database: drop /3"),
+        (&["--store", "redis:u:hunter2@h"], "--store: a Redis store is written redis://HOST:PORT/DB"),
+        (&["--store", "http://u:hunter2@h"], "--store: `http://` is not a way to a Redis"),
+        (&["--store", "redis://u@h"], "a user without a password"),
+        (&["--store", "redis://u:***@h"], "stands for a password that was not shown"),
+        (&["--redis-password", "***"], "--redis-password: *** stands for a password"),
+        (&["--redis-prefix", "a{b"], "--redis-prefix: `a{b` is not a prefix"),
+        (&["--store", "redis://h", "--require-durability", "embedded-fast"], ""),
+        (&["--store", "redis://h", "--require-durability", "embedded-fsync"], "give redis-always at most"),
+    ] {
+        match load(words, &[]) {
+            Ok(_) => assert_eq!(expected, "", "{words:?}"),
+            Err(error) => {
+                assert!(!expected.is_empty() && error.contains(expected), "{words:?}: {error}");
+                assert!(!error.contains("hunter"), "{error}");
+            }
+        }
+    }
 }

@@ -167,7 +167,7 @@ impl Store for Journal {
     }
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {
-        self.call(|_, _, _, _| StoreInfo { kind: "journal", durability: Durability::Memory, bytes: 0, full: false })
+        self.call(|_, _, _, _| StoreInfo::own("journal", Durability::Memory, 0, false))
     }
 
     async fn recount(&self) -> Result<Disagreements, StoreError> {

@@ -2,7 +2,13 @@
 use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use super::{Config, LogFormat, Source, StorePlace, Sync};
-use crate::{duration, store::Durability};
+use crate::{
+    duration,
+    store::{
+        Durability,
+        redis::target::{HIDDEN, Secret, Target, check_prefix},
+    },
+};
 
 /// One setting: `--listen`, `JOBWIRE_LISTEN`, `listen` in the file.
 pub struct Key {
@@ -13,7 +19,7 @@ pub struct Key {
     pub help: &'static str,
     /// Reads the value into the tree, or says in a sentence what would have been right.
     pub set: fn(&mut Config, &str) -> Result<(), String>,
-    /// Writes it so that `set` would read the same; `None` = not set.
+    /// Writes it so that `set` would read the same, but for passwords; `None` = not set.
     pub get: fn(&Config) -> Option<String>,
 }
 
@@ -43,13 +49,20 @@ impl Key {
 pub const KEYS: &[Key] = &[
     Key {
         name: "store",
-        value: "memory|embedded:DIR",
-        help: "Where jobs are kept",
+        value: "memory|embedded:DIR|URL",
+        help: "Where jobs are kept: redis://HOST:PORT/DB, redis+sentinel://HOST,HOST/MASTER, redis+cluster://HOST,HOST; \
+               rediss for TLS",
         set: |config, text| {
             config.store.place = match text.split_once(':') {
                 None if text == "memory" => StorePlace::Memory,
                 Some(("embedded", dir)) if !dir.is_empty() => StorePlace::Embedded(dir.into()),
-                _ => return Err(format!("`{text}` is not a store; write memory or embedded:DIR")),
+                // Never repeated in a message: there may be a password in it.
+                Some((scheme, url)) if url.starts_with("//") || scheme.starts_with("redis") => {
+                    StorePlace::Redis(text.parse::<Target>()?)
+                }
+                _ => {
+                    return Err(format!("`{text}` is not a store; write memory, embedded:DIR or redis://HOST:PORT/DB"));
+                }
             };
             Ok(())
         },
@@ -57,8 +70,34 @@ pub const KEYS: &[Key] = &[
             Some(match &config.store.place {
                 StorePlace::Memory => "memory".to_owned(),
                 StorePlace::Embedded(dir) => format!("embedded:{}", dir.display()),
+                StorePlace::Redis(target) => target.to_string(),
             })
         },
+    },
+    Key {
+        name: "redis_prefix",
+        value: "WORD",
+        help: "Begins the name of every key in Redis; servers with the same prefix on the same Redis are one",
+        set: |config, text| {
+            check_prefix(text)?;
+            config.store.redis.prefix = text.to_owned();
+            Ok(())
+        },
+        get: |config| Some(config.store.redis.prefix.clone()),
+    },
+    Key {
+        name: "redis_password",
+        value: "SECRET",
+        help: "For a Redis whose URL has none; better as a variable or in the file, where other users do not see it",
+        set: |config, text| secret(&mut config.store.redis.password, text),
+        get: |config| config.store.redis.password.as_ref().map(|_| HIDDEN.to_owned()),
+    },
+    Key {
+        name: "redis_sentinel_password",
+        value: "SECRET",
+        help: "For sentinels that want one of their own",
+        set: |config, text| secret(&mut config.store.redis.sentinel_password, text),
+        get: |config| config.store.redis.sentinel_password.as_ref().map(|_| HIDDEN.to_owned()),
     },
     Key {
         name: "durability",
@@ -194,6 +233,14 @@ fn one_of<T: Copy>(field: &mut T, text: &str, choices: &[(&str, T)]) -> Result<(
             Err(format!("`{text}` is none of {}", names.join(", ")))
         }
     }
+}
+
+fn secret(field: &mut Option<Secret>, text: &str) -> Result<(), String> {
+    if text == HIDDEN {
+        return Err(format!("{HIDDEN} stands for a password that was not shown; write it"));
+    }
+    *field = Some(Secret::new(text));
+    Ok(())
 }
 
 fn address(field: &mut SocketAddr, text: &str) -> Result<(), String> {

@@ -5,6 +5,7 @@ use anyhow::Result;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
+use super::patience::{self, PATIENCE};
 use crate::{
     api::{self, Guarded, Health, ProtoTasks},
     config::{Config, StorePlace, Sync},
@@ -14,6 +15,7 @@ use crate::{
         Durability, SharedStore, StoreError,
         embedded::{EmbeddedStore, Options},
         memory::MemoryStore,
+        redis::RedisStore,
     },
 };
 
@@ -69,6 +71,11 @@ pub async fn build(config: &Config) -> Result<Built> {
             };
             let (dir, clock) = (dir.clone(), clock.clone());
             tokio::task::spawn_blocking(move || EmbeddedStore::open(&dir, options, clock)).await??
+        }
+        StorePlace::Redis(target) => {
+            let target =
+                config.store.redis_target().unwrap_or_else(|| Ok(target.clone())).map_err(anyhow::Error::msg)?;
+            Arc::new(patience::open(PATIENCE, || RedisStore::open(&target)).await?)
         }
     };
     let defaults = EngineConfig::default();

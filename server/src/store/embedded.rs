@@ -296,7 +296,7 @@ impl Store for EmbeddedStore {
     async fn info(&self) -> Result<StoreInfo, StoreError> {
         let source = self.source.clone();
         let bytes = tokio::task::spawn_blocking(move || source.bytes()).await.unwrap_or(0);
-        Ok(StoreInfo { kind: "embedded", durability: self.durability, bytes, full: self.space.is_full() })
+        Ok(StoreInfo::own("embedded", self.durability, bytes, self.space.is_full()))
     }
 
     async fn recount(&self) -> Result<Disagreements, StoreError> {

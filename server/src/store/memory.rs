@@ -154,7 +154,7 @@ impl Store for MemoryStore {
     }
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {
-        self.read(|_, _| StoreInfo { kind: "memory", durability: Durability::Memory, bytes: 0, full: false })
+        self.read(|_, _| StoreInfo::own("memory", Durability::Memory, 0, false))
     }
 
     async fn recount(&self) -> Result<Disagreements, StoreError> {

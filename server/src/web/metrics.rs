@@ -51,6 +51,7 @@ fn add_store(scrape: &mut Scrape<'_>, store: Option<&StoreInfo>) {
         scrape.add("durability_info", &[store.durability.name()], 1.0);
         scrape.add("store_bytes", &[], store.bytes as f64);
         scrape.add("store_full", &[], f64::from(u8::from(store.full)));
+        scrape.add("store_warnings", &[], store.warnings.len() as f64);
     }
 }
 
@@ -136,7 +137,7 @@ mod tests {
     fn the_durability_level_is_named_and_an_sdk_cannot_invent_labels() {
         let names = Names::default();
         let mut scrape = Scrape::new(&names);
-        let info = StoreInfo { kind: "embedded", durability: Durability::EmbeddedFsync, bytes: 42, full: false };
+        let info = StoreInfo::own("embedded", Durability::EmbeddedFsync, 42, false);
         add_store(&mut scrape, Some(&info));
         let text = scrape.text();
         assert!(text.contains("\njobwire_durability_info{level=\"embedded-fsync\"} 1\n"), "{text}");

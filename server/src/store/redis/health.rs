@@ -7,7 +7,7 @@ use super::{
     conn::{Net, fault::Fault},
     target::{Addr, Topology},
 };
-use crate::store::Durability;
+use crate::store::{Durability, StoreInfo};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(30);
@@ -98,6 +98,20 @@ pub struct Health {
     pub warnings: Vec<String>,
     /// Why a store must not be opened on these servers; an alarm when it comes up later. A sentence that says how to mend it.
     pub refusal: Option<String>,
+}
+
+impl Health {
+    /// The same in the words of every store.
+    pub fn info(self) -> StoreInfo {
+        StoreInfo {
+            kind: "redis",
+            durability: self.durability,
+            bytes: self.used_memory,
+            full: self.full,
+            version: Some(self.version),
+            warnings: self.refusal.into_iter().chain(self.warnings).collect(),
+        }
+    }
 }
 
 /// Looks every 30 s and logs what is new. What is wrong enough to refuse a start is an error now.

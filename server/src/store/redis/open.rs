@@ -20,7 +20,7 @@ use super::{
     target::Target,
     value,
 };
-use crate::store::{Durability, StoreError, StoreInfo};
+use crate::store::{StoreError, StoreInfo};
 
 /// Time for the first subscription; without it the store works, but hears of nothing.
 const SUBSCRIBING: Duration = Duration::from_secs(2);
@@ -122,8 +122,6 @@ impl Core {
 
     pub(super) async fn info(&self) -> Result<StoreInfo, StoreError> {
         self.open()?;
-        let health = self.conn.health().await?;
-        let durability: Durability = health.durability;
-        Ok(StoreInfo { kind: "redis", durability, bytes: health.used_memory, full: health.full })
+        Ok(self.conn.health().await?.info())
     }
 }

@@ -8,7 +8,7 @@ const PORT: u16 = 6379;
 /// Port of a Sentinel that is not written.
 const SENTINEL_PORT: u16 = 26379;
 /// What a password is shown as, and refused as.
-const HIDDEN: &str = "***";
+pub const HIDDEN: &str = "***";
 /// Keys begin with `{<prefix>.` unless told otherwise.
 pub const DEFAULT_PREFIX: &str = "jobwire";
 /// Longest prefix.
@@ -86,11 +86,6 @@ impl fmt::Debug for Secret {
 }
 
 impl Target {
-    /// Is the text meant to be one of ours, right or wrong?
-    pub fn claims(text: &str) -> bool {
-        text.starts_with("redis") || text.starts_with("valkey") || text.starts_with("unix:")
-    }
-
     /// Fills in what the URL did not say. Errors: a sentence on what is missing.
     pub fn complete(mut self, password: Option<&Secret>, sentinel: Option<&Secret>) -> Result<Self, String> {
         if self.password.is_none() {
