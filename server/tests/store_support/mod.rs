@@ -5,6 +5,8 @@ use jobwire_server::store::conformance::{
 };
 use proptest::{option, prelude::*};
 
+pub mod twice;
+
 pub fn calls() -> impl Strategy<Value = Vec<Call>> {
     proptest::collection::vec(call(), 1..60)
 }
