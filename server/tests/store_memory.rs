@@ -44,8 +44,6 @@ proptest! {
 
     #[test]
     fn a_repeated_call_changes_nothing(calls in store_support::calls()) {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime starts");
-        let [model, subject] = [(); 2].map(|()| runtime.block_on(memory()));
-        store_support::run(&calls, model, Twice(subject));
+        store_support::run(&calls, async || (memory().await, Twice(memory().await)));
     }
 }
