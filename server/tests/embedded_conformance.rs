@@ -98,6 +98,6 @@ proptest! {
     fn it_does_what_the_memory_store_does(calls in store_support::calls()) {
         let clock = Arc::new(ManualClock::default());
         let model = Memory { store: Arc::new(MemoryStore::new(clock.clone())), clock };
-        store_support::run(&calls, model, Embedded::new(Options { cache_bytes: 2_000, ..options() }));
+        store_support::run(&calls, async || (model, Embedded::new(Options { cache_bytes: 2_000, ..options() })));
     }
 }

@@ -7,6 +7,10 @@ use jobwire_server::store::{
     conformance::{Harness, ManualClock},
     memory::MemoryStore,
 };
+use proptest::prelude::*;
+use store_support::twice::Twice;
+
+mod store_support;
 
 struct Memory {
     clock: Arc<ManualClock>,
@@ -34,3 +38,12 @@ async fn memory() -> Memory {
 }
 
 jobwire_server::store_conformance!(memory);
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_repeated_call_changes_nothing(calls in store_support::calls()) {
+        store_support::run(&calls, async || (memory().await, Twice(memory().await)));
+    }
+}

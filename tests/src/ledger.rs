@@ -23,6 +23,10 @@ pub const READ: Millis = 100;
 pub const PROVEN: (Millis, Millis) = (250, 2_000);
 /// Time a worker has, once woken, to learn that its leases are gone, ms.
 pub const WAKING: Millis = 4_000;
+/// How far back a store may be thrown that syncs once a second, ms.
+pub const FORGETS: Millis = 2_000;
+/// Answers and starts of such a store are read so much later, ms.
+const STILL_READ: Millis = 1_000;
 /// Two processes that read the clock in turn may seem to overlap by this much, ms.
 const GRAIN: Millis = 5;
 /// Ends of a handler after which the job is meant to run again.
@@ -44,6 +48,8 @@ pub enum Produced {
         job: String,
         /// Whether the answer was CREATED: a new job.
         created: bool,
+        /// When.
+        at: Millis,
     },
     /// The call failed for good: nobody knows whether the job is there.
     Failed {
@@ -124,6 +130,8 @@ pub struct History {
     pub jobs: Vec<Recorded>,
     /// When the server was killed.
     pub server_kills: Vec<Millis>,
+    /// When the store was killed in such a way that it came back as it had been up to [`FORGETS`] before.
+    pub rollbacks: Vec<Millis>,
     /// What was done to which worker.
     pub fates: Vec<(u32, Fate)>,
 }
@@ -146,6 +154,9 @@ pub struct Verdict {
     /// Second runs of jobs whose claim was lost with the server, ms from their start to the kill (negative: they
     /// started after it): the exception of I7.
     pub excused: Vec<i64>,
+    /// Jobs, and runs of jobs, that a store may have forgotten since it was thrown back: acknowledged and gone, or run
+    /// again.
+    pub forgotten: Vec<String>,
     /// Enqueues that nobody got an answer to.
     pub unknown: usize,
 }
@@ -199,8 +210,8 @@ impl History {
         }
         for (job, runs) in &mut runs {
             runs.sort_by_key(|run| (run.start, run.delivery));
-            if !records.contains_key(job) && !runs.iter().all(|run| self.claim_lost(run, Millis::MAX, PROVEN).is_some())
-            {
+            let excused = |run: &&Run| self.claim_lost(run, Millis::MAX, PROVEN).is_some() || self.forgotten(run);
+            if !records.contains_key(job) && !runs.iter().all(excused) {
                 verdict.lost.push(format!("{job} ran, and is not there"));
             }
             for (place, earlier) in runs.iter().enumerate() {
@@ -221,10 +232,15 @@ impl History {
                 Produced::Sent { key } | Produced::Failed { key, .. } => {
                     open.insert(key);
                 }
-                Produced::Acked { key, job, created: new } => {
-                    *created.entry(job).or_default() += usize::from(*new);
+                Produced::Acked { key, job, created: new, at } => {
+                    *created.entry(job).or_default() += usize::from(*new && !self.forgets(*at));
                     ids.entry(key).or_default().insert(job);
                     match records.get(job.as_str()) {
+                        None if self.forgets(*at) => {
+                            verdict
+                                .forgotten
+                                .push(format!("{key} was acknowledged as {job} at {at}, and is not there"));
+                        }
                         None => verdict.lost.push(format!("{key} was acknowledged as {job}, which is not there")),
                         Some(record) if record.terminal && !record.succeeded => {
                             verdict.lost.push(format!("{key} ({job}) has not succeeded"));
@@ -268,7 +284,10 @@ impl History {
         if job.succeeded && job.attempt != job.failures + 1 {
             wrong(format!("is at attempt {} after {} failures", job.attempt, job.failures));
         }
-        let unissued = |run: &&&Run| run.delivery > job.delivery && self.claim_lost(run, Millis::MAX, PROVEN).is_none();
+        let unissued = |run: &&&Run| {
+            let lost = self.claim_lost(run, Millis::MAX, PROVEN).is_some() || self.forgotten(run);
+            run.delivery > job.delivery && !lost
+        };
         if let Some(run) = runs.iter().find(unissued) {
             wrong(format!("ran in delivery {} of {}", run.delivery, job.delivery));
         }
@@ -298,6 +317,12 @@ impl History {
                 later.job, earlier.delivery, earlier.pid, earlier.start, later.delivery, later.pid, later.start
             )
         };
+        if self.forgotten(earlier) {
+            if next {
+                verdict.forgotten.push(pair());
+            }
+            return;
+        }
         if earlier.delivery >= later.delivery {
             verdict.double.push(pair());
         }
@@ -316,6 +341,16 @@ impl History {
         if next && !meant && !vanished {
             verdict.rerun.push(pair());
         }
+    }
+
+    /// Whether the store may have been thrown back to before what was answered at `at`.
+    fn forgets(&self, at: Millis) -> bool {
+        self.rollbacks.iter().any(|kill| (kill.saturating_sub(FORGETS)..=kill + STILL_READ).contains(&at))
+    }
+
+    /// Whether the store may have forgotten the claim or the outcome of `run`.
+    fn forgotten(&self, run: &Run) -> bool {
+        self.forgets(run.start) || run.end.as_ref().is_some_and(|(at, _)| self.forgets(*at))
     }
 
     /// Whether the claim of `run` may have died with the server: ms from its start to the kill, which was `before`. The

@@ -21,6 +21,13 @@ pub enum Store {
     Memory,
     /// In this directory.
     Embedded(PathBuf),
+    /// In the Redis of this URL, under this prefix.
+    Redis {
+        /// `redis://…`, `redis+sentinel://…` or `redis+cluster://…`.
+        url: String,
+        /// Begins every key.
+        prefix: String,
+    },
 }
 
 impl Store {
@@ -28,7 +35,13 @@ impl Store {
         match self {
             Self::Memory => "memory".to_owned(),
             Self::Embedded(dir) => format!("embedded:{}", dir.display()),
+            Self::Redis { url, .. } => url.clone(),
         }
+    }
+
+    /// In a Redis, under a prefix that nobody else has.
+    pub fn redis(url: impl Into<String>) -> Self {
+        Self::Redis { url: url.into(), prefix: format!("t{}", uuid::Uuid::new_v4().simple()) }
     }
 }
 
@@ -62,6 +75,11 @@ impl Server {
     /// Lets log lines that contain `text` pass, whatever their level.
     pub fn allow(&mut self, text: &str) {
         self.allowed.push(text.to_owned());
+    }
+
+    /// Whether claims are committed by the server itself, so that the latest may be lost with it.
+    pub fn keeps_claims_itself(&self) -> bool {
+        !matches!(self.store, Store::Redis { .. })
     }
 
     /// `jobwire://ADDRESS`.
@@ -139,6 +157,9 @@ fn launch(store: &Store, args: &[String], grpc: SocketAddr, http: SocketAddr) ->
     let mut command = Command::new(program());
     command.args(["serve", "--log-format", "json", "--store", &store.argument()]);
     command.args(["--listen", &grpc.to_string(), "--http-listen", &http.to_string()]).args(args);
+    if let Store::Redis { prefix, .. } = store {
+        command.args(["--redis-prefix", prefix]);
+    }
     let mut process = Process::start(command);
     let line = process.first_line();
     let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in the ready line {line:?}"));

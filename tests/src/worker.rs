@@ -1,5 +1,5 @@
 //! The conformance workers: one small program per SDK, all with the same tasks.
-use std::{net::SocketAddr, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use crate::process::{Process, build_dir, root};
 
@@ -44,10 +44,10 @@ impl Sdk {
         }
     }
 
-    /// Starts its worker against the server at `address`. `env`: the `CONF_*` variables.
-    pub fn start<'a>(self, address: SocketAddr, env: impl IntoIterator<Item = (&'a str, &'a str)>) -> Process {
+    /// Starts its worker against `url`, which may be a list. `env`: the `CONF_*` variables.
+    pub fn start<'a>(self, url: &str, env: impl IntoIterator<Item = (&'a str, &'a str)>) -> Process {
         let mut command = self.command();
-        command.current_dir(root()).env("JOBWIRE_URL", format!("jobwire://{address}")).envs(env);
+        command.current_dir(root()).env("JOBWIRE_URL", url).envs(env);
         Process::start(command)
     }
 }

@@ -4,11 +4,7 @@
 //! `JOBWIRE_SEED` repeats the moments of a run; `JOBWIRE_SOAK=MINUTES` repeats the kills of the server for so long.
 #[path = "crash/graceful.rs"]
 mod graceful;
-#[path = "crash/producer.rs"]
-mod producer;
 #[path = "crash/server_kills.rs"]
 mod server_kills;
-#[path = "crash/support.rs"]
-mod support;
 #[path = "crash/worker_kills.rs"]
 mod worker_kills;

@@ -5,6 +5,8 @@ use jobwire_server::store::conformance::{
 };
 use proptest::{option, prelude::*};
 
+pub mod twice;
+
 pub fn calls() -> impl Strategy<Value = Vec<Call>> {
     proptest::collection::vec(call(), 1..60)
 }
@@ -69,10 +71,11 @@ fn act() -> impl Strategy<Value = ActPick> {
     ]
 }
 
-/// Runs one sequence on a model and a subject that are both fresh.
-pub fn run(calls: &[Call], model: impl Harness + 'static, subject: impl Harness + 'static) {
+/// Runs one sequence on a model and a subject, which are made fresh in the runtime that they are used in.
+pub fn run<M: Harness + 'static, S: Harness + 'static>(calls: &[Call], fresh: impl AsyncFnOnce() -> (M, S)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
+        let (model, subject) = fresh().await;
         let (mut model, mut subject) = (Kit::new(Box::new(model)), Kit::new(Box::new(subject)));
         lockstep::run(calls, &mut model, &mut subject).await;
         subject.check().await;

@@ -34,10 +34,11 @@ pub fn produced(path: &Path) -> Vec<Produced> {
         .iter()
         .map(|line| match *line.split(' ').collect::<Vec<_>>() {
             ["sent", key, _] => Produced::Sent { key: key.to_owned() },
-            ["acked", key, job, status, _] => Produced::Acked {
+            ["acked", key, job, status, at] => Produced::Acked {
                 key: key.to_owned(),
                 job: job.to_owned(),
                 created: status.eq_ignore_ascii_case("created"),
+                at: at.parse().expect("a time"),
             },
             ["failed", key, _, ref how @ ..] => Produced::Failed { key: key.to_owned(), how: how.join(" ") },
             _ => panic!("{line:?} in {}", path.display()),

@@ -9,7 +9,7 @@ fn sent(key: &str) -> Produced {
 }
 
 fn acked(key: &str, job: &str) -> Produced {
-    Produced::Acked { key: key.into(), job: job.into(), created: true }
+    Produced::Acked { key: key.into(), job: job.into(), created: true, at: 900 }
 }
 
 fn run(job: &str, delivery: i32, pid: u32, start: Millis, end: impl Into<Option<(Millis, &'static str)>>) -> Run {
@@ -58,7 +58,7 @@ fn a_clean_history_breaks_nothing() {
     retried.jobs[0] = Recorded { attempt: 2, failures: 1, ..done("j", "k", 2) };
     assert_eq!(broken(&retried), [""; 0]);
     let mut repeated = clean();
-    repeated.produced.push(Produced::Acked { key: "k".into(), job: "j".into(), created: false });
+    repeated.produced.push(Produced::Acked { key: "k".into(), job: "j".into(), created: false, at: 950 });
     assert_eq!(broken(&repeated), [""; 0]);
 }
 
@@ -75,6 +75,23 @@ fn lost_names_what_was_acknowledged_and_is_gone_or_failed() {
     assert_eq!(broken(&vanished), ["lost"]);
     vanished.server_kills = vec![10_020];
     assert_eq!(broken(&vanished), [""; 0], "its enqueue was not yet durable, nor acknowledged");
+}
+
+#[test]
+fn a_store_thrown_back_may_forget_two_seconds_and_no_more() {
+    let mut gone = clean();
+    gone.produced.push(acked("other", "gone"));
+    gone.rollbacks = vec![900 + FORGETS + 1];
+    assert_eq!(broken(&gone), ["lost"], "it was old enough to be kept");
+    gone.rollbacks = vec![900 + FORGETS];
+    assert_eq!(broken(&gone), [""; 0]);
+    assert_eq!(gone.check().forgotten.len(), 1);
+    let mut again = clean();
+    again.runs.push(run("j", 1, B, 2_500, (3_500, "ok")));
+    assert_eq!(broken(&again), ["double", "rerun"]);
+    again.rollbacks = vec![2_200];
+    assert_eq!(broken(&again), [""; 0], "the first outcome was forgotten, and its claim");
+    assert_eq!(again.check().forgotten.len(), 1);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub async fn play(case: &Case, sdk: Sdk) -> Result<(), String> {
     let _permit = PROCESSES.acquire().await.expect("it is never closed");
     let server = ScriptedServer::start().await;
     let env = case.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let process = sdk.start(server.address(), env);
+    let process = sdk.start(&format!("jobwire://{}", server.address()), env);
     let mut worker = Worker { server, process };
     let played = Play::new().run(case, &mut worker).await;
     played.map_err(|error| {

@@ -4,12 +4,11 @@ use std::{thread, time::Duration};
 use jobwire_proto::v1::{Job, JobState};
 use jobwire_tests::{
     process::Signal,
+    site::{Site, Worker, assert_clean, record},
     wait::{LONG, wait_for},
     worker::Sdk,
 };
 use serde_json::json;
-
-use crate::support::{Site, Worker, assert_clean, record};
 
 const RESTARTS: usize = 3;
 const JOBS: usize = 120;
@@ -28,7 +27,8 @@ fn a_server_restarted_under_running_handlers_runs_every_job_once() {
                 .iter()
                 .all(|worker| worker.session(&site).running > 0 && worker.runs().iter().any(|run| run.end.is_none()))
         });
-        site.restart_server();
+        site.end_server(0);
+        site.start_server_again(0);
     }
     site.drained(2 * LONG);
     workers.iter_mut().for_each(Worker::stop);

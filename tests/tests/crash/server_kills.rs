@@ -5,16 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jobwire_tests::{ledger::Produced, worker::Sdk};
-
-use crate::{
+use jobwire_tests::{
+    ledger::Produced,
     producer::Producer,
-    support::{Random, Site, assert_clean},
+    random::Random,
+    site::{Site, Worker, assert_clean},
+    worker::Sdk,
 };
 
 const KILLS: usize = 20;
-/// From a server that is ready to its end, ms.
-const LIFE: (u64, u64) = (200, 1_600);
+/// From a server that is ready to its end.
+const LIFE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(1_600));
 /// After the last kill what was claimed and never delivered comes back within one lease.
 const DRAIN: Duration = Duration::from_secs(60);
 
@@ -39,16 +40,17 @@ fn round(random: &mut Random) -> String {
     let mut site = Site::open();
     let env = [("CONF_CONCURRENCY", "8"), ("CONF_PREFETCH", "4")];
     let mut workers = Sdk::ALL.map(|sdk| site.worker(sdk, sdk.name(), &env));
-    let mut producers = Sdk::ALL.map(|sdk| Producer::start(sdk, &site.server.url(), site.dir.path()));
+    let mut producers = Sdk::ALL.map(|sdk| Producer::start(sdk, &site.url(), site.dir.path()));
     for _ in 0..KILLS {
         // The moment of the kill: no condition decides it.
-        thread::sleep(Duration::from_millis(LIFE.0 + random.below(LIFE.1 - LIFE.0)));
-        site.kill_server();
+        thread::sleep(random.span(LIFE.0, LIFE.1));
+        site.kill_server(0);
+        site.start_server_again(0);
     }
     producers.iter_mut().for_each(Producer::stop);
     let produced = began.elapsed();
     site.drained(DRAIN);
-    workers.iter_mut().for_each(super::support::Worker::stop);
+    workers.iter_mut().for_each(Worker::stop);
 
     let history = site.history();
     let verdict = assert_clean(&history);

@@ -4,12 +4,11 @@ use std::thread;
 use jobwire_proto::v1::{AttemptResult, Job, JobState};
 use jobwire_tests::{
     ledger::Millis,
+    site::{LEASE_TTL, Site, Worker, assert_clean, record},
     wait::{LONG, wait_for},
     worker::Sdk,
 };
 use serde_json::json;
-
-use crate::support::{LEASE_TTL, Site, Worker, assert_clean, record};
 
 /// Handlers of each worker, and jobs it has in advance.
 const HANDLERS: usize = 4;

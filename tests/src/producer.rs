@@ -12,27 +12,35 @@ use std::{
     time::Duration,
 };
 
-use jobwire::{Client, Error, Job};
-use jobwire_tests::{
+use crate::{
     process::{Process, Signal, root},
+    random::now,
     wait::LONG,
     worker::{Sdk, python},
 };
+use jobwire::{Client, Error, Job};
 use serde_json::{Value, json};
 use uuid::Uuid;
-
-use crate::support::now;
 
 const LOOPS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(150);
 
 /// A producer at work.
+#[derive(Debug)]
 pub enum Producer {
+    /// A program in the SDK's language.
     Program(Process),
-    Own { stop: Arc<AtomicBool>, thread: Option<thread::JoinHandle<()>> },
+    /// The Rust SDK, in a thread.
+    Own {
+        /// Set to let it end.
+        stop: Arc<AtomicBool>,
+        /// None: it has ended.
+        thread: Option<thread::JoinHandle<()>>,
+    },
 }
 
 impl Producer {
+    /// Starts one against `url`, which may be a list; it writes to `SDK.producer` in `dir`.
     pub fn start(sdk: Sdk, url: &str, dir: &Path) -> Self {
         let log = dir.join(format!("{}.producer", sdk.name()));
         let mut command = match sdk {
@@ -53,6 +61,9 @@ impl Producer {
     }
 
     /// Lets it finish what it began.
+    ///
+    /// # Panics
+    /// When it does not end well within 40 s.
     pub fn stop(&mut self) {
         match self {
             Self::Program(process) => {
