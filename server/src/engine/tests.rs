@@ -1,0 +1,6 @@
+//! The engine on a store of several shards, through outages, and beside other engines on the same store.
+mod kit;
+mod outage;
+mod servers;
+mod shards;
+mod store;
