@@ -321,10 +321,10 @@ impl Engine {
             _ = live.events.send(session::Event::GoAway(go_away)).await;
         }
         self.0.session_tasks.close();
-        _ = tokio::time::timeout(patience, self.0.session_tasks.wait()).await;
-        match tokio::time::timeout(Duration::from_secs(1), self.0.retire()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => tracing::debug!("the other servers see this one for a while yet"),
+        let sessions = tokio::time::timeout(patience, self.0.session_tasks.wait());
+        let retired = tokio::time::timeout(patience, self.0.retire());
+        if !matches!(tokio::join!(sessions, retired), (_, Ok(Ok(())))) {
+            tracing::debug!("the other servers count on this one for a while yet");
         }
         self.0.stopped.cancel();
         _ = tokio::time::timeout(Duration::from_secs(1), self.0.session_tasks.wait()).await;

@@ -10,7 +10,7 @@ use tokio::sync::{
     broadcast::{Receiver as Wakes, error::RecvError},
     mpsc,
 };
-use tracing::{debug, warn};
+use tracing::{error, warn};
 
 use self::{lane::Lane, member::Member};
 use super::{Inner, clock, order, session};
@@ -407,7 +407,10 @@ impl Dispatch {
             }
             Err(StoreError::Closed) => return,
             Err(error) => {
-                debug!(%queue, %error, "cannot claim");
+                // An outage was told of already.
+                if !matches!(error, StoreError::Unavailable(_)) {
+                    error!(%queue, %error, "cannot claim");
+                }
                 lane.pausing = true;
                 let pause = RETRY.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MOST);
                 lane.failures += 1;

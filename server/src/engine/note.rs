@@ -35,6 +35,8 @@ pub enum Note {
         number: u64,
         reply: Reply,
     },
+    /// I am gone.
+    Stopped,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,7 @@ mod tests {
             Note::Started,
             Note::Listening,
             Note::Touched(vec![id]),
+            Note::Stopped,
             Note::Opened { session_id: "s".into(), held: vec![id] },
             Note::Ask { number: 3, question: Question::Holders(vec![(id, queue)]) },
             Note::Answer { to: [2; 16], number: 3, reply: Reply::Holders(vec![(id, holder)]) },

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use tokio::{
     sync::{
@@ -18,6 +18,7 @@ use tokio::{
     time::Instant,
 };
 use tracing::debug;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     Inner,
@@ -28,7 +29,12 @@ use super::{
     settle::Holder,
 };
 use crate::{
-    model::{ids::JobId, job::Parts, limits::STORE_BATCH, op::Wake},
+    model::{
+        ids::{JobId, Shard},
+        job::Parts,
+        limits::STORE_BATCH,
+        op::Wake,
+    },
     store::StoreError,
 };
 
@@ -60,12 +66,24 @@ impl Peers {
         Self { me, seen: Mutex::default(), asks: Mutex::default() }
     }
 
-    pub fn saw(&self, server: ServerId) {
-        self.seen.lock().insert(server, Instant::now());
+    /// There was a sign of life of this server so long ago.
+    pub fn saw(&self, server: ServerId, ago: Duration) {
+        let Some(at) = Instant::now().checked_sub(ago) else { return };
+        let mut seen = self.seen.lock();
+        let known = seen.entry(server).or_insert(at);
+        *known = at.max(*known);
     }
 
     fn are_there(&self) -> bool {
         self.seen.lock().values().any(|seen| seen.elapsed() < FORGET)
+    }
+
+    /// Whether this server is the first, of those alive, to do what is due in a shard. Correctness does not depend on it:
+    /// it keeps servers from doing the same thing at the same moment.
+    pub fn is_first(&self, shard: Shard) -> bool {
+        let rank = |server: &ServerId| xxh3_64_with_seed(server, u64::from(shard.0));
+        let mine = rank(&self.me);
+        self.seen.lock().iter().all(|(server, seen)| seen.elapsed() >= FORGET || rank(server) > mine)
     }
 }
 
@@ -257,9 +275,14 @@ impl<'a> Talk<'a> {
 
     fn on_note(&mut self, from: ServerId, note: Note) {
         let inner = self.inner;
-        inner.peers.saw(from);
+        inner.peers.saw(from, Duration::ZERO);
         match note {
             Note::Started => self.announced = None,
+            Note::Stopped => {
+                inner.peers.seen.lock().remove(&from);
+                self.listening.remove(&from);
+                self.beat_by(Instant::now());
+            }
             Note::Listening => _ = self.listening.insert(from, Instant::now() + FORGET),
             Note::Touched(jobs) => jobs.into_iter().for_each(|id| inner.hub.touched_elsewhere(id)),
             Note::Opened { session_id, held } => {
@@ -358,6 +381,7 @@ impl Inner {
                 leases.extend(taken.await.unwrap_or_default());
             }
         }
+        let held: HashSet<&JobId> = held.iter().collect();
         leases.retain(|id, _| !held.contains(id));
         self.give_back_lost(&holder, leases.into_values()).await;
     }
@@ -371,5 +395,30 @@ impl Inner {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_shard_has_one_first_server_and_they_share_the_work() {
+        let servers: Vec<ServerId> = (0..3).map(|n| [n; 16]).collect();
+        let peers: Vec<Peers> = servers.iter().map(|me| Peers::new(*me)).collect();
+        assert!((0..64).all(|shard| peers[0].is_first(Shard(shard))), "alone");
+        for (me, known) in servers.iter().zip(&peers) {
+            servers.iter().filter(|server| *server != me).for_each(|server| known.saw(*server, Duration::ZERO));
+        }
+        let mut share = [0; 3];
+        for shard in 0..64 {
+            let first: Vec<usize> = (0..3).filter(|n| peers[*n].is_first(Shard(shard))).collect();
+            assert_eq!(first.len(), 1, "shard {shard}");
+            share[first[0]] += 1;
+        }
+        assert!(share.iter().all(|shards| *shards > 8), "{share:?}");
+        let late = Peers::new(servers[0]);
+        servers[1..].iter().for_each(|server| late.saw(*server, FORGET));
+        assert!((0..64).all(|shard| late.is_first(Shard(shard))), "the others are not heard of any more");
     }
 }

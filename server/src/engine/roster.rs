@@ -1,12 +1,12 @@
 //! The workers of all servers: each server of a shared store keeps one document with those connected to it, and reads
 //! those of the others. A view, a few seconds old; no correctness depends on it.
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 use tracing::debug;
 
-use super::Inner;
+use super::{Inner, note::Note};
 use crate::{
     model::{ids::Shard, time::SECOND, worker::WorkerView},
     store::{Cas, StoreError},
@@ -17,6 +17,9 @@ const VERSION: u8 = 1;
 /// A server that has not written for so long is gone; who sees its document removes it.
 const GONE_MS: i64 = 45 * SECOND;
 
+/// What was read of the others serves for so long.
+const FRESH: Duration = Duration::from_millis(500);
+
 /// What a server shows of itself.
 #[derive(Debug, Serialize, Deserialize)]
 struct Presence {
@@ -25,9 +28,12 @@ struct Presence {
     workers: Vec<WorkerView>,
 }
 
-/// This server's own document.
+/// This server's own document, and what the others' said lately.
 #[derive(Default)]
-pub struct Roster(Mutex<Own>);
+pub struct Roster {
+    own: Mutex<Own>,
+    read: Mutex<Option<(Instant, Vec<WorkerView>)>>,
+}
 
 #[derive(Default)]
 struct Own {
@@ -52,7 +58,7 @@ impl Inner {
     }
 
     async fn show_workers(&self) -> Result<(), StoreError> {
-        let mut own = self.roster.0.lock().await;
+        let mut own = self.roster.own.lock().await;
         if own.retired {
             return Ok(());
         }
@@ -72,11 +78,26 @@ impl Inner {
 
     /// Takes this server off the roster.
     pub(super) async fn retire(&self) -> Result<(), StoreError> {
-        let mut own = self.roster.0.lock().await;
+        let mut own = self.roster.own.lock().await;
         if std::mem::replace(&mut own.retired, true) || own.version == 0 {
             return Ok(());
         }
-        self.store.doc(Shard(0), self.presence_key(), own.version, None).await.map(drop)
+        self.store.doc(Shard(0), self.presence_key(), own.version, None).await?;
+        self.tell_others(&Note::Stopped).await;
+        Ok(())
+    }
+
+    /// Workers of the other servers, as read a moment ago: dashboards ask for them all the time.
+    async fn others_lately(&self) -> Result<Vec<WorkerView>, StoreError> {
+        let mut read = self.roster.read.lock().await;
+        if let Some((at, workers)) = &*read
+            && at.elapsed() < FRESH
+        {
+            return Ok(workers.clone());
+        }
+        let workers = self.others().await?;
+        *read = Some((Instant::now(), workers.clone()));
+        Ok(workers)
     }
 
     /// Workers of the other servers.
@@ -93,7 +114,8 @@ impl Inner {
                 continue;
             }
             if let Ok(server) = key[PREFIX.len()..].parse::<uuid::Uuid>() {
-                self.peers.saw(server.into_bytes());
+                let ago = Duration::from_millis((now_ms - presence.wall_ms).max(0) as u64);
+                self.peers.saw(server.into_bytes(), ago);
             }
             workers.extend(presence.workers);
         }
@@ -106,7 +128,7 @@ impl Inner {
         if !self.shared() {
             return here;
         }
-        let others = self.others().await.unwrap_or_else(|error| {
+        let others = self.others_lately().await.unwrap_or_else(|error| {
             debug!(%error, "only the workers of this server are known");
             Vec::new()
         });

@@ -10,7 +10,7 @@ use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::Instant,
 };
-use tracing::{debug, info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     Inner, clock,
@@ -33,7 +33,11 @@ use crate::{
 const NAMED_MOST: usize = 100;
 
 /// Where other servers work on the same store, every shard is looked at so often, whatever was said: a wake may be lost.
+/// One server of each shard comes first; the others stand by.
 const SWEEP: Duration = Duration::from_secs(5);
+const STAND_BY_SWEEP: Duration = Duration::from_secs(20);
+/// How much later than the first they do what is due, in milliseconds: from, and to.
+const STAND_BY_MS: (f64, f64) = (300.0, 800.0);
 /// How long a shard is left alone that did not answer; doubles up to the second.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(1);
@@ -45,7 +49,7 @@ const BEHIND_LEASES: usize = 10 * STORE_BATCH;
 
 /// Runs until the store closes.
 pub async fn run(inner: Arc<Inner>, mut wakes: Receiver<Wake>) {
-    let mut agenda = Agenda::new(inner.store.shards(), inner.shared().then_some(SWEEP), Instant::now());
+    let mut agenda = Agenda::new(inner.store.shards(), Instant::now());
     let mut rounds = FuturesUnordered::new();
     let mut contact = inner.contact.changes();
     loop {
@@ -58,11 +62,14 @@ pub async fn run(inner: Arc<Inner>, mut wakes: Receiver<Wake>) {
                 let pause = match result {
                     Ok(next) => {
                         agenda.answered(shard);
-                        next
+                        inner.pause(shard, next)
                     }
                     Err(StoreError::Closed) => return,
                     Err(error) => {
-                        debug!(shard = shard.0, %error, "timers cannot reach the store");
+                        // An outage was told of already.
+                        if !matches!(error, StoreError::Unavailable(_)) {
+                            error!(shard = shard.0, %error, "what is due cannot be done");
+                        }
                         Some(agenda.retry(shard))
                     }
                 };
@@ -70,9 +77,12 @@ pub async fn run(inner: Arc<Inner>, mut wakes: Receiver<Wake>) {
             }
             // Somebody has to find out when a lost shard is back.
             Ok(()) = contact.changed() => {
-                inner.contact.lost().for_each(|shard| agenda.look_in(shard, Instant::now(), RETRY));
+                inner.contact.lost().for_each(|shard| agenda.look(shard, Instant::now() + RETRY));
             }
-            named = timer_wake(&mut wakes) => agenda.look(named, Instant::now()),
+            named = timer_wake(&mut wakes) => match named {
+                Some(shard) => agenda.look(shard, Instant::now() + inner.stand_by(shard)),
+                None => agenda.look_at_all(Instant::now()),
+            },
             () = sleep_until(agenda.next()) => {}
             () = inner.stopped.cancelled() => return,
         }
@@ -99,10 +109,7 @@ async fn timer_wake(wakes: &mut Receiver<Wake>) -> Option<Shard> {
 }
 
 /// When to ask which shard next.
-struct Agenda {
-    shards: Vec<Round>,
-    sweep: Option<Duration>,
-}
+struct Agenda(Vec<Round>);
 
 /// `at`: when to ask again; `None` = when there is a wake.
 #[derive(Clone, Copy)]
@@ -110,24 +117,24 @@ struct Round {
     at: Option<Instant>,
     under_way: bool,
     /// A wake came while it was under way: its answer may be too old.
-    again: bool,
+    again: Option<Instant>,
     /// Rounds that failed one after the other.
     failures: u32,
 }
 
 impl Agenda {
     /// Every shard is asked at once.
-    fn new(shards: u16, sweep: Option<Duration>, now: Instant) -> Self {
-        let round = Round { at: Some(now), under_way: false, again: false, failures: 0 };
-        Self { shards: vec![round; usize::from(shards)], sweep }
+    fn new(shards: u16, now: Instant) -> Self {
+        let round = Round { at: Some(now), under_way: false, again: None, failures: 0 };
+        Self(vec![round; usize::from(shards)])
     }
 
     /// The shards whose time has come: their rounds begin.
     fn begin(&mut self, now: Instant) -> Vec<Shard> {
         let mut due = Vec::new();
-        for (index, round) in self.shards.iter_mut().enumerate() {
+        for (index, round) in self.0.iter_mut().enumerate() {
             if !round.under_way && round.at.is_some_and(|at| at <= now) {
-                *round = Round { at: None, under_way: true, again: false, ..*round };
+                *round = Round { at: None, under_way: true, again: None, ..*round };
                 due.push(Shard(index as u16));
             }
         }
@@ -136,48 +143,56 @@ impl Agenda {
 
     /// The pause after a round that failed.
     fn retry(&mut self, shard: Shard) -> Duration {
-        let failures = &mut self.shards[usize::from(shard.0)].failures;
+        let failures = &mut self.0[usize::from(shard.0)].failures;
         *failures += 1;
         RETRY.saturating_mul(1 << (*failures - 1).min(8)).min(RETRY_MOST)
     }
 
     fn end(&mut self, shard: Shard, now: Instant, pause: Option<Duration>) {
-        let round = &mut self.shards[usize::from(shard.0)];
-        let pause = match (pause, self.sweep) {
-            (Some(pause), Some(sweep)) => Some(pause.min(sweep)),
-            (pause, sweep) => pause.or(sweep),
-        };
-        let at = if round.again { Some(now) } else { pause.map(|pause| now + pause) };
-        *round = Round { at, under_way: false, again: false, ..*round };
+        let round = &mut self.0[usize::from(shard.0)];
+        let at = pause.map(|pause| now + pause).into_iter().chain(round.again).min();
+        *round = Round { at, under_way: false, again: None, ..*round };
     }
 
     fn answered(&mut self, shard: Shard) {
-        self.shards[usize::from(shard.0)].failures = 0;
+        self.0[usize::from(shard.0)].failures = 0;
     }
 
-    /// Asks this shard soon, unless it is to be asked sooner.
-    fn look_in(&mut self, shard: Shard, now: Instant, pause: Duration) {
-        let round = &mut self.shards[usize::from(shard.0)];
-        let at = now + pause;
-        round.at = Some(round.at.map_or(at, |known| known.min(at)));
+    /// Asks this shard then, unless it is to be asked sooner.
+    fn look(&mut self, shard: Shard, at: Instant) {
+        let Some(round) = self.0.get_mut(usize::from(shard.0)) else { return };
+        let next = if round.under_way { &mut round.again } else { &mut round.at };
+        *next = Some(next.map_or(at, |known| known.min(at)));
     }
 
-    /// Asks this shard, or all, without delay.
-    fn look(&mut self, named: Option<Shard>, now: Instant) {
-        for (index, round) in self.shards.iter_mut().enumerate() {
-            if named.is_none_or(|shard| usize::from(shard.0) == index) {
-                round.again = round.under_way;
-                round.at = Some(now);
-            }
-        }
+    fn look_at_all(&mut self, at: Instant) {
+        (0..self.0.len() as u16).for_each(|shard| self.look(Shard(shard), at));
     }
 
     fn next(&self) -> Option<Instant> {
-        self.shards.iter().filter(|round| !round.under_way).filter_map(|round| round.at).min()
+        self.0.iter().filter(|round| !round.under_way).filter_map(|round| round.at).min()
     }
 }
 
 impl Inner {
+    /// How long to wait before a shard is asked again, when there are `next` until its next entry.
+    fn pause(&self, shard: Shard, next: Option<Duration>) -> Option<Duration> {
+        if !self.shared() {
+            return next;
+        }
+        let sweep = if self.peers.is_first(shard) { SWEEP } else { STAND_BY_SWEEP };
+        Some(next.map_or(sweep, |next| sweep.min(next + self.stand_by(shard))))
+    }
+
+    /// How much longer this server waits than the first one.
+    fn stand_by(&self, shard: Shard) -> Duration {
+        if !self.shared() || self.peers.is_first(shard) {
+            return Duration::ZERO;
+        }
+        let (from, to) = STAND_BY_MS;
+        Duration::from_millis((from + (to - from) * clock::share()) as u64)
+    }
+
     /// Works off what is due in a shard and says how long there is until the next entry.
     async fn act_on_due(&self, shard: Shard) -> Result<Option<Duration>, StoreError> {
         if self.contact.is_lost(shard) {
@@ -199,7 +214,10 @@ impl Inner {
                     }
                 }
             }
-            let moved = self.act_on(jobs).await?;
+            // Who held the lost ones is asked first, and nobody else should wait for that.
+            let held = |(kind, _): &(DueKind, Meta)| matches!(kind, DueKind::Lease | DueKind::Cancel);
+            let (lost, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(held);
+            let moved = self.act_on(others).await? + self.act_on(lost).await?;
             let next = due.next_in_ms.map(|ms| Duration::from_millis(ms as u64));
             let spared = spared.then(|| Duration::from_millis(grace_ms as u64));
             match next {
@@ -213,6 +231,9 @@ impl Inner {
 
     /// Answers how many of them moved.
     async fn act_on(&self, jobs: Vec<(DueKind, Meta)>) -> Result<usize, StoreError> {
+        if jobs.is_empty() {
+            return Ok(0);
+        }
         let policies = self.policies(&jobs).await?;
         let now_ms = self.clock.now().wall_ms;
         let mut holders = self.holders(&jobs).await;
@@ -271,38 +292,32 @@ mod tests {
     fn a_shard_is_asked_when_its_time_has_come_or_it_is_named() {
         let start = Instant::now();
         let after = |ms| start + Duration::from_millis(ms);
-        let mut agenda = Agenda::new(3, None, start);
+        let mut agenda = Agenda::new(3, start);
         assert_eq!(agenda.begin(start), [Shard(0), Shard(1), Shard(2)]);
         assert!(agenda.begin(start).is_empty());
         agenda.end(Shard(0), start, Some(Duration::from_millis(50)));
         agenda.end(Shard(2), start, None);
         assert_eq!(agenda.next(), Some(after(50)));
-        agenda.look(Some(Shard(1)), start);
+        agenda.look(Shard(1), start);
         assert!(agenda.begin(after(49)).is_empty(), "shard 1 is under way");
         agenda.end(Shard(1), after(49), None);
         assert_eq!(agenda.begin(after(49)), [Shard(1)], "a wake came in between");
         assert_eq!(agenda.begin(after(50)), [Shard(0)]);
-        agenda.look_in(Shard(2), after(50), Duration::from_millis(40));
-        agenda.look_in(Shard(2), after(50), Duration::from_millis(70));
+        agenda.look(Shard(2), after(90));
+        agenda.look(Shard(2), after(120));
         assert_eq!(agenda.next(), Some(after(90)));
-        agenda.look(Some(Shard(9)), after(60));
+        agenda.look(Shard(9), after(60));
         assert!(agenda.begin(after(60)).is_empty(), "there is no such shard");
-        agenda.look(None, after(60));
+        agenda.look_at_all(after(60));
         assert_eq!(agenda.begin(after(60)), [Shard(2)]);
     }
 
     #[test]
-    fn a_shared_store_is_swept_and_one_of_our_own_is_not() {
-        let start = Instant::now();
-        for (sweep, next) in [(None, None), (Some(SWEEP), Some(start + SWEEP))] {
-            let mut agenda = Agenda::new(1, sweep, start);
-            agenda.begin(start);
-            agenda.end(Shard(0), start, None);
-            assert_eq!(agenda.next(), next);
-            agenda.look(None, start);
-            agenda.begin(start);
-            agenda.end(Shard(0), start, Some(Duration::from_secs(60)));
-            assert_eq!(agenda.next(), Some(start + sweep.unwrap_or(Duration::from_secs(60))));
-        }
+    fn a_shard_that_fails_is_left_alone_for_longer_and_longer() {
+        let mut agenda = Agenda::new(1, Instant::now());
+        let pauses: Vec<u128> = (0..6).map(|_| agenda.retry(Shard(0)).as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000]);
+        agenda.answered(Shard(0));
+        assert_eq!(agenda.retry(Shard(0)), RETRY);
     }
 }
