@@ -25,7 +25,7 @@ use crate::{
         job::{Meta, Parts, Record},
         worker::{Directive, Hello, WorkerState, WorkerView},
     },
-    store::{Cas, StoreError},
+    store::{Cas, Doc, StoreError},
 };
 
 /// Numbers that a session task keeps and others read.
@@ -248,23 +248,30 @@ impl Inner {
 
     /// The wanted state of a session, from a time before this stream.
     pub async fn read_directive(&self, session_id: &str) -> Result<Option<Directive>, StoreError> {
-        let key = directive_key(session_id);
-        let docs = self.store.docs(Shard(0), &key).await?;
-        let doc = docs.into_iter().find(|(found, _)| *found == key);
-        Ok(doc.and_then(|(_, doc)| postcard::from_bytes(&doc.value).ok()))
+        let doc = self.read_doc(directive_key(session_id)).await?;
+        Ok(doc.and_then(|doc| postcard::from_bytes(&doc.value).ok()))
     }
 
     /// A session that ended for good needs its directive no more.
     pub async fn drop_directive(&self, session_id: &str) -> Result<(), StoreError> {
         let key = directive_key(session_id);
-        for (found, doc) in self.store.docs(Shard(0), &key).await? {
-            if found == key {
-                self.store.doc(Shard(0), found, doc.version, None).await?;
-            }
+        if let Some(doc) = self.read_doc(key.clone()).await? {
+            self.store.doc(Shard(0), key, doc.version, None).await?;
         }
         Ok(())
     }
+
+    /// One document: what a write tells that expects a version which never is.
+    async fn read_doc(&self, key: String) -> Result<Option<Doc>, StoreError> {
+        match self.store.doc(Shard(0), key, NO_VERSION, None).await? {
+            Cas::Conflict(doc) => Ok(doc),
+            Cas::Done { .. } => Ok(None),
+        }
+    }
 }
+
+/// A version that no document reaches.
+const NO_VERSION: u64 = (1 << 48) - 1;
 
 const DIRECTIVE: &str = "directive/";
 
