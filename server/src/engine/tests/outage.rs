@@ -29,12 +29,12 @@ async fn the_stream_stays_and_outcomes_go_first_then_renewals_then_claims() {
     worker.start(two).await;
     store.all_down(true);
     let outcome = worker.finish(one).await;
+    let tries = store.tries.load(std::sync::atomic::Ordering::SeqCst);
+    until("calls are repeated", async || store.tries.load(std::sync::atomic::Ordering::SeqCst) > tries + 20).await;
+    // Frames are still read.
     let progress = Progress { current: 7, ..Progress::default() };
     let report = ProgressReport { token: two, progress: Some(progress), checkpoint: None };
     worker.send(WorkerFrame { progress: vec![report], ..WorkerFrame::default() }).await;
-    let tries = store.tries.load(std::sync::atomic::Ordering::SeqCst);
-    until("calls are repeated", async || store.tries.load(std::sync::atomic::Ordering::SeqCst) > tries + 20).await;
-    // Frames are still read: this one belongs to a session that knows of the outage.
     let heartbeat = worker.heartbeat(vec![two]).await;
     assert!(worker.acked < outcome, "nothing is acknowledged that is not stored");
     assert!(matches!(
@@ -43,6 +43,7 @@ async fn the_stream_stays_and_outcomes_go_first_then_renewals_then_claims() {
     ));
 
     store.calls.lock().clear();
+    store.set_latency_ms(30);
     store.all_down(false);
     worker.acked(outcome).await;
     let acked = worker.hears(|frame| frame.heartbeat_ack.as_ref().map(|ack| ack.heartbeat_seq)).await;

@@ -104,9 +104,13 @@ async fn a_directive_reaches_the_worker_wherever_it_is_once() {
     // Quiet: it gets nothing, though there is something.
     enqueue(&here, "q", 1).await;
     until("the directive shows", async || here.all_workers().await[0].directive.is_some()).await;
+    // Asked where the worker is, it is heard of by two ways.
+    let later = Directive { reason: "deploy, later".into(), ..directive.clone() };
+    there.signal(vec!["s".into()], later.clone()).await.expect("the store answers");
+    assert_eq!(worker.hears(|frame| frame.directive.clone()).await, later);
     let run = Directive { kind: DirectiveKind::Run, ..directive };
-    here.signal(vec!["s".into()], run.clone()).await.expect("the store answers");
-    assert_eq!(worker.hears(|frame| frame.directive.clone()).await, run, "the first one was not repeated");
+    there.signal(vec!["s".into()], run.clone()).await.expect("the store answers");
+    assert_eq!(worker.hears(|frame| frame.directive.clone()).await, run, "the one before was not repeated");
     worker.next_job().await;
 }
 

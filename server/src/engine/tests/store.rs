@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub struct TestStore {
     down: Vec<AtomicBool>,
     /// So many changes are made and their answers lost.
     lose: AtomicUsize,
+    /// Changes take so long.
+    latency_ms: AtomicU64,
     /// Nobody hears what servers tell each other.
     mute: AtomicBool,
     /// Shared stores push notes and documents.
@@ -46,6 +48,7 @@ impl TestStore {
             shards: (0..shards).map(|_| Arc::new(MemoryStore::new(clock.clone()))).collect(),
             down: (0..shards).map(|_| AtomicBool::new(false)).collect(),
             lose: AtomicUsize::new(0),
+            latency_ms: AtomicU64::new(0),
             mute: AtomicBool::new(false),
             wakes: broadcast::channel(4_096).0,
             calls: Mutex::default(),
@@ -72,6 +75,10 @@ impl TestStore {
 
     pub fn all_down(&self, down: bool) {
         self.down.iter().for_each(|shard| shard.store(down, SeqCst));
+    }
+
+    pub fn set_latency_ms(&self, ms: u64) {
+        self.latency_ms.store(ms, SeqCst);
     }
 
     pub fn lose_answers(&self, count: usize) {
@@ -160,6 +167,7 @@ impl Store for TestStore {
 
     async fn apply(&self, shard: Shard, mut ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError> {
         assert!(ops.iter().all(|op| op.id.shard() == shard), "every op of a call belongs to its shard");
+        tokio::time::sleep(Duration::from_millis(self.latency_ms.load(SeqCst))).await;
         let renewal = ops.iter().all(|op| matches!(op.act, Act::Extend { .. }));
         let store = self.at(shard, if renewal { "renew" } else { "apply" })?;
         let effects: Vec<Vec<Effect>> = ops.iter_mut().map(take_effects).collect();
