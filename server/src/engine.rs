@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     model::{
         filter::Filter,
-        ids::{JobId, Pattern, QueueName, Shard},
+        ids::{JobId, Pattern, QueueName},
         job::{LogLine, Payload, Progress, Record, Start, Task, TaskCodec},
-        limits::{Limits, STORE_BATCH},
+        limits::Limits,
         op::{Op, Place, Verdict},
         policy::RetrySpec,
         queue::QueueFacts,
@@ -32,18 +32,25 @@ use crate::{
 pub mod admit;
 mod bulk;
 pub mod clock;
+mod contact;
 mod dispatch;
 mod hub;
 pub mod invariants;
 mod jobs;
 mod leases;
 pub mod meters;
+mod note;
 pub mod order;
+mod peers;
 mod queues;
 pub mod retry;
+mod roster;
 mod session;
 mod sessions;
 mod settle;
+mod spread;
+#[cfg(test)]
+mod tests;
 mod timers;
 pub mod transition;
 mod unary;
@@ -251,6 +258,9 @@ pub(crate) struct Inner {
     dispatch: mpsc::Sender<dispatch::Event>,
     sessions: sessions::Sessions,
     hub: Arc<hub::Hub>,
+    contact: contact::Contact,
+    peers: peers::Peers,
+    roster: roster::Roster,
     meters: meters::Meters,
     server_id: String,
     start_ms: i64,
@@ -268,7 +278,13 @@ impl Engine {
     /// Starts the tasks around a store. Needs a tokio runtime.
     pub fn start(config: EngineConfig, store: SharedStore, clock: Arc<dyn Clock>, codec: Arc<dyn TaskCodec>) -> Self {
         let (dispatch, inbox) = mpsc::channel(DISPATCH_INBOX);
+        let server = clock::uuid();
+        // Two heartbeat intervals, which are a third of a lease.
+        let grace_ms = config.lease_ttl_ms * 2 / 3;
         let inner = Arc::new(Inner {
+            contact: contact::Contact::new(store.shards(), grace_ms),
+            peers: peers::Peers::new(server.into_bytes()),
+            roster: roster::Roster::default(),
             config,
             start_ms: clock.now().mono_ms,
             meters: meters::Meters::new(clock.clone()),
@@ -278,7 +294,7 @@ impl Engine {
             dispatch,
             sessions: sessions::Sessions::default(),
             hub: Arc::default(),
-            server_id: clock::uuid().to_string(),
+            server_id: server.to_string(),
             keys: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             stopped: CancellationToken::new(),
@@ -286,6 +302,7 @@ impl Engine {
         });
         tokio::spawn(dispatch::run(inner.clone(), inbox, inner.store.watch()));
         tokio::spawn(timers::run(inner.clone(), inner.store.watch()));
+        tokio::spawn(peers::run(inner.clone(), inner.store.watch()));
         Self(inner)
     }
 
@@ -304,7 +321,11 @@ impl Engine {
             _ = live.events.send(session::Event::GoAway(go_away)).await;
         }
         self.0.session_tasks.close();
-        _ = tokio::time::timeout(patience, self.0.session_tasks.wait()).await;
+        let sessions = tokio::time::timeout(patience, self.0.session_tasks.wait());
+        let retired = tokio::time::timeout(patience, self.0.retire());
+        if !matches!(tokio::join!(sessions, retired), (_, Ok(Ok(())))) {
+            tracing::debug!("the other servers count on this one for a while yet");
+        }
         self.0.stopped.cancel();
         _ = tokio::time::timeout(Duration::from_secs(1), self.0.session_tasks.wait()).await;
     }
@@ -346,9 +367,14 @@ impl Engine {
         self.0.meters.counters()
     }
 
-    /// Connected workers, by session id.
+    /// Workers connected to this server, by session id.
     pub fn workers(&self) -> Vec<WorkerView> {
         self.0.worker_views()
+    }
+
+    /// Workers connected to any server of the store, by session id; those of others as they were some seconds ago.
+    pub async fn all_workers(&self) -> Vec<WorkerView> {
+        self.0.workers_everywhere().await
     }
 
     /// What a session holds, at most `limit`.
@@ -356,12 +382,12 @@ impl Engine {
         self.0.held_by(session_id, limit).await
     }
 
-    /// Worker and session that have a running job in hand, if they are connected here.
+    /// Worker and session that have a running job in hand, if they are connected to any server that answers in time.
     pub async fn holder(&self, record: &Record) -> Option<(String, String)> {
         if record.meta.state != State::Running {
             return None;
         }
-        let found = self.0.holder_of(&record.meta).await;
+        let found = self.0.holders_of(&[&record.meta]).await.remove(&record.meta.id);
         found.map(|holder| (holder.worker_id, holder.session_id))
     }
 
@@ -393,39 +419,45 @@ impl Inner {
         self.draining.load(Relaxed)
     }
 
-    /// Where a proposed id is kept, stamped in.
-    fn place(&self, proposal: uuid::Uuid) -> JobId {
-        JobId::stamp(proposal, Shard(0))
+    /// The id of a new job of `queue`: the proposal, with the shard that keeps the job stamped in.
+    fn place(&self, queue: &QueueName, proposal: uuid::Uuid) -> JobId {
+        JobId::stamp(proposal, self.store.place(queue, proposal))
+    }
+
+    /// Other servers work on the same store.
+    fn shared(&self) -> bool {
+        self.store.shards() > 1
     }
 
     async fn dispatch_event(&self, event: dispatch::Event) {
         _ = self.dispatch.send(event).await;
     }
 
-    /// Applies ops in calls of a bounded size and tells who listens. All calls that change known jobs go through here.
+    /// Applies ops of any shards and tells who listens. All calls that change known jobs go through here. An error may
+    /// stand for a part of the ops only: what is repeated then has no second effect.
     async fn apply(&self, ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError> {
-        let ids: Vec<JobId> = ops.iter().map(|op| op.id).collect();
-        let verdicts = if ops.len() <= STORE_BATCH {
-            if ops.is_empty() {
-                return Ok(Vec::new());
-            }
-            self.store.apply(Shard(0), ops).await?
-        } else {
-            let mut verdicts = Vec::with_capacity(ops.len());
-            let mut rest = ops;
-            while !rest.is_empty() {
-                let next = rest.split_off(rest.len().min(STORE_BATCH));
-                verdicts.extend(self.store.apply(Shard(0), rest).await?);
-                rest = next;
-            }
-            verdicts
-        };
-        for (id, verdict) in ids.into_iter().zip(&verdicts) {
-            if let Verdict::Done(_) = verdict {
-                self.hub.touched(id);
-            }
+        if ops.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(verdicts)
+        let ids: Vec<JobId> = ops.iter().map(|op| op.id).collect();
+        let shard_of = |op: &Op| op.id.shard();
+        if let Some(shard) = spread::one_call(&ops, shard_of) {
+            let verdicts = self.heard(shard, self.store.apply(shard, ops).await)?;
+            ids.into_iter().zip(&verdicts).for_each(|(id, verdict)| self.tell(id, verdict));
+            return Ok(verdicts);
+        }
+        let call = |shard, ops| async move { self.heard(shard, self.store.apply(shard, ops).await) };
+        let verdicts = spread::spread(ops, shard_of, call).await;
+        for (id, verdict) in ids.into_iter().zip(&verdicts) {
+            verdict.iter().for_each(|verdict| self.tell(id, verdict));
+        }
+        verdicts.into_iter().collect()
+    }
+
+    fn tell(&self, id: JobId, verdict: &Verdict) {
+        if let Verdict::Done(_) = verdict {
+            self.hub.touched(id);
+        }
     }
 }
 

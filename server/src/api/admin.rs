@@ -69,7 +69,7 @@ impl Admin {
             .collect::<Parsed<Vec<_>>>()?;
         let all = names.is_empty();
         let views = self.engine.queues((!all).then(|| names.clone())).await?;
-        let workers = self.engine.workers();
+        let workers = self.engine.all_workers().await;
         let mut total = queues::total(ctx.now_ms, &views);
         // A worker that serves several queues counts once.
         let serves = |worker: &&WorkerView| {
@@ -96,25 +96,25 @@ impl Admin {
         let page_size = size("page_size", request.page_size, PAGE, ctx.limits.page_size)?;
         let question = token::question(&["ListWorkers", &filter.to_string()]);
         let after: Option<String> = token::read("page_token", question, &request.page_token)?;
-        let mut views = self.engine.workers();
+        let mut views = self.engine.all_workers().await;
         views.retain(|view| after.as_ref().is_none_or(|after| view.session_id > *after) && filter.matches(view));
         views.sort_by(|a, b| a.session_id.cmp(&b.session_id));
         let more = views.len() > page_size;
         views.truncate(page_size);
         let next = views.last().filter(|_| more).map(|view| view.session_id.clone());
         Ok(v1::ListWorkersResponse {
-            workers: views.into_iter().map(|view| worker(self.engine.server_id(), view)).collect(),
+            workers: views.into_iter().map(worker).collect(),
             next_page_token: token::write(question, next),
         })
     }
 
     async fn get(&self, request: v1::GetWorkerRequest) -> Parsed<v1::GetWorkerResponse> {
         let session = session_id("session_id", request.session_id)?;
-        let view = self.engine.workers().into_iter().find(|view| view.session_id == session);
+        let view = self.engine.all_workers().await.into_iter().find(|view| view.session_id == session);
         let view = view.ok_or_else(|| ApiError::worker_not_found(&session))?;
         let held = self.engine.held_jobs(&session, HELD).await?;
         Ok(v1::GetWorkerResponse {
-            worker: Some(worker(self.engine.server_id(), view)),
+            worker: Some(worker(view)),
             jobs: held.into_iter().map(|record| job(record, View::Basic, Format::Omit)).collect(),
         })
     }
@@ -128,7 +128,7 @@ impl Admin {
                 .map(|(i, id)| session_id(&format!("selector.ids[{i}]"), id))
                 .collect::<Parsed<Vec<_>>>()?,
             Chosen::Filter(filter) => {
-                let matching = self.engine.workers().into_iter().filter(|view| filter.matches(view));
+                let matching = self.engine.all_workers().await.into_iter().filter(|view| filter.matches(view));
                 matching.map(|view| view.session_id).collect()
             }
         };

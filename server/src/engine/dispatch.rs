@@ -12,6 +12,7 @@ use tokio::sync::{
 };
 use tracing::{error, warn};
 
+use self::{lane::Lane, member::Member};
 use super::{Inner, clock, order, session};
 use crate::{
     model::{
@@ -24,10 +25,20 @@ use crate::{
     store::StoreError,
 };
 
+pub use self::member::Types;
+
+mod lane;
+mod member;
+
 /// A job whose type nobody here handles waits so long, doubling up to the second number.
 const UNHANDLED_MS: (i64, i64) = (5_000, 60_000);
 /// A job whose only capable workers are busy goes back for so long, so that it blocks nobody else.
 const BUSY_MS: i64 = 500;
+/// Pause after a claim that failed; doubles up to the second.
+const RETRY: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(1);
+/// After an outage claims wait for outcomes and renewals, at most so long.
+const DRAIN: Duration = Duration::from_secs(2);
 /// Bodies of one claim together at most.
 const CLAIM_BYTES: usize = 8 << 20;
 
@@ -53,32 +64,6 @@ pub struct Freed {
     pub bytes: u64,
 }
 
-/// Types that a worker handles.
-#[derive(Clone, Debug)]
-pub struct Types {
-    exact: HashSet<TypeName>,
-    prefixes: Vec<Pattern>,
-}
-
-impl Types {
-    pub fn new(patterns: &[Pattern]) -> Self {
-        let mut types = Self { exact: HashSet::new(), prefixes: Vec::new() };
-        for pattern in patterns {
-            match pattern {
-                Pattern::Exact(name) => _ = types.exact.insert(name.clone()),
-                Pattern::Prefix(_) => types.prefixes.push(pattern.clone()),
-            }
-        }
-        types
-    }
-
-    pub fn handles(&self, kind: &TypeName) -> bool {
-        (self.exact.is_empty() && self.prefixes.is_empty())
-            || self.exact.contains(kind)
-            || self.prefixes.iter().any(|prefix| prefix.matches(kind.as_str()))
-    }
-}
-
 /// What a member brings along.
 pub struct Joining {
     pub key: Key,
@@ -101,6 +86,7 @@ pub enum Event {
     Recalled(Key),
     Claimed {
         queue: QueueName,
+        shard: Shard,
         plan: Vec<(Key, usize)>,
         result: Result<Claimed, StoreError>,
     },
@@ -108,67 +94,13 @@ pub enum Event {
         queue: QueueName,
         paused: bool,
     },
-    Look(QueueName),
+    /// The pause after a failed claim is over.
+    TryAgain(QueueName),
+    /// After an outage of this shard: outcomes and renewals are through.
+    Drained(Shard),
     /// Jobs set aside because nobody handles their type, by queue and type.
     Unhandled(tokio::sync::oneshot::Sender<Vec<(QueueName, TypeName, u64)>>),
     Stop,
-}
-
-struct Member {
-    events: mpsc::Sender<session::Event>,
-    types: Types,
-    subscriptions: Vec<Subscription>,
-    window: Window,
-    in_use: u32,
-    bytes: u64,
-    per_queue: HashMap<QueueName, u32>,
-    /// The lanes it is a member of.
-    queues: Vec<QueueName>,
-    recalling: bool,
-}
-
-impl Member {
-    fn free(&self) -> usize {
-        if !self.window.accepting || (self.window.max_bytes > 0 && self.bytes >= self.window.max_bytes) {
-            return 0;
-        }
-        self.window.slots.saturating_sub(self.in_use) as usize
-    }
-
-    fn subscription(&self, queue: &QueueName) -> Option<usize> {
-        self.subscriptions.iter().position(|s| s.queue.matches(queue.as_str()))
-    }
-
-    fn fits(&self, bytes: u64) -> bool {
-        self.window.max_bytes == 0 || self.bytes == 0 || self.bytes + bytes <= self.window.max_bytes
-    }
-
-    fn count(&mut self, queue: &QueueName, bytes: u64) {
-        self.in_use += 1;
-        self.bytes += bytes;
-        *self.per_queue.entry(queue.clone()).or_insert(0) += 1;
-    }
-
-    fn uncount(&mut self, freed: &Freed) {
-        self.in_use = self.in_use.saturating_sub(freed.count);
-        self.bytes = self.bytes.saturating_sub(freed.bytes);
-        if let Some(held) = self.per_queue.get_mut(&freed.queue) {
-            *held = held.saturating_sub(freed.count);
-        }
-    }
-}
-
-#[derive(Default)]
-struct Lane {
-    members: Vec<Key>,
-    /// The queue may have jobs. False = a claim has proved it empty, so the next push raises a wake.
-    hint: bool,
-    claiming: bool,
-    /// A wake came while a claim was under way.
-    woken: bool,
-    picked: u64,
-    turn: usize,
-    unhandled: HashMap<TypeName, (u64, i64)>,
 }
 
 struct Dispatch {
@@ -177,14 +109,24 @@ struct Dispatch {
     members: HashMap<Key, Member>,
     lanes: HashMap<QueueName, Lane>,
     dirty: Vec<QueueName>,
+    /// Shards that were lost, until claims may go there again.
+    closed: HashSet<Shard>,
     stopping: bool,
 }
 
 /// Runs until the engine stops.
 pub async fn run(inner: Arc<Inner>, mut inbox: mpsc::Receiver<Event>, mut wakes: Wakes<Wake>) {
     let events = inner.dispatch.clone();
-    let mut dispatch =
-        Dispatch { inner, events, members: HashMap::new(), lanes: HashMap::new(), dirty: Vec::new(), stopping: false };
+    let mut dispatch = Dispatch {
+        inner,
+        events,
+        members: HashMap::new(),
+        lanes: HashMap::new(),
+        dirty: Vec::new(),
+        closed: HashSet::new(),
+        stopping: false,
+    };
+    let mut contact = dispatch.inner.contact.changes();
     loop {
         tokio::select! {
             event = inbox.recv() => match event {
@@ -196,6 +138,7 @@ pub async fn run(inner: Arc<Inner>, mut inbox: mpsc::Receiver<Event>, mut wakes:
                 Err(RecvError::Lagged(_)) => dispatch.on_wake(Wake::Reset),
                 Err(RecvError::Closed) => return,
             },
+            Ok(()) = contact.changed() => dispatch.on_contact(),
             () = dispatch.inner.stopped.cancelled() => return,
         }
         // What has arrived meanwhile is taken in before slots are shared out: bigger claims, fewer of them.
@@ -228,9 +171,16 @@ impl Dispatch {
                     member.recalling = false;
                 }
             }
-            Event::Claimed { queue, plan, result } => self.claimed(queue, plan, result),
+            Event::Claimed { queue, shard, plan, result } => self.claimed(queue, shard, plan, result),
             Event::QueueChanged { queue, paused } if paused => self.recall(&queue, usize::MAX),
-            Event::QueueChanged { queue, .. } | Event::Look(queue) => self.look(&queue),
+            Event::QueueChanged { queue, .. } => self.look(&queue),
+            Event::TryAgain(queue) => {
+                if let Some(lane) = self.lanes.get_mut(&queue) {
+                    lane.pausing = false;
+                    self.dirty.push(queue);
+                }
+            }
+            Event::Drained(shard) => self.reopen(shard),
             Event::Unhandled(reply) => {
                 let list = self.lanes.iter().flat_map(|(queue, lane)| {
                     lane.unhandled.iter().map(|(kind, (count, _))| (queue.clone(), kind.clone(), *count))
@@ -256,29 +206,36 @@ impl Dispatch {
             Wake::Reset => {
                 let all: Vec<QueueName> = self.lanes.keys().cloned().collect();
                 all.iter().for_each(|queue| self.look(queue));
-                self.inner.hub.touched_all();
+                for member in self.members.values() {
+                    _ = member.events.try_send(session::Event::LookAgain);
+                }
             }
         }
     }
 
-    fn join(&mut self, joining: Joining) {
-        let Joining { key, events, types, subscriptions, known_queues, window, held } = joining;
-        let mut member = Member {
-            events,
-            types,
-            subscriptions,
-            window,
-            in_use: 0,
-            bytes: 0,
-            per_queue: HashMap::new(),
-            queues: Vec::new(),
-            recalling: false,
-        };
-        for held in held {
-            member.in_use += held.count;
-            member.bytes += held.bytes;
-            *member.per_queue.entry(held.queue).or_insert(0) += held.count;
+    /// Shards were lost, or are back.
+    fn on_contact(&mut self) {
+        self.closed.extend(self.inner.contact.lost());
+        for shard in self.closed.iter().copied().filter(|shard| !self.inner.contact.is_lost(*shard)) {
+            let (inner, events) = (self.inner.clone(), self.events.clone());
+            tokio::spawn(async move {
+                _ = tokio::time::timeout(DRAIN, inner.contact.drained(shard)).await;
+                _ = events.send(Event::Drained(shard)).await;
+            });
         }
+        // One that was lost and is back already has not been seen at all.
+        self.dirty.extend(self.lanes.keys().cloned());
+    }
+
+    fn reopen(&mut self, shard: Shard) {
+        if !self.inner.contact.is_lost(shard) && self.closed.remove(&shard) {
+            self.dirty.extend(self.lanes.keys().cloned());
+        }
+    }
+
+    fn join(&mut self, joining: Joining) {
+        let (key, known_queues) = (joining.key, joining.known_queues.clone());
+        let member = Member::new(joining);
         let exact = member.subscriptions.iter().filter_map(|s| match &s.queue {
             Pattern::Exact(name) => Some(name.clone()),
             Pattern::Prefix(_) => None,
@@ -326,7 +283,7 @@ impl Dispatch {
             self.lanes.insert(queue.clone(), Lane { members, ..Lane::default() });
         }
         if let Some(lane) = self.lanes.get_mut(queue) {
-            lane.hint = true;
+            lane.hints.raise(self.inner.store.shards_of(queue));
             lane.woken = lane.claiming;
             self.dirty.push(queue.clone());
         }
@@ -335,7 +292,7 @@ impl Dispatch {
     /// A member has room, or less: look at its queues again.
     fn touch(&mut self, key: Key) {
         for queue in &self.members[&key].queues {
-            if self.lanes.get(queue).is_some_and(|lane| lane.hint && !lane.claiming) {
+            if self.lanes.get(queue).is_some_and(|lane| lane.hints.any() && !lane.claiming) {
                 self.dirty.push(queue.clone());
             }
         }
@@ -354,9 +311,12 @@ impl Dispatch {
 
     fn claim(&mut self, queue: QueueName) {
         let Some(lane) = self.lanes.get(&queue) else { return };
-        if self.stopping || lane.claiming || !lane.hint {
+        if self.stopping || lane.claiming || lane.pausing {
             return;
         }
+        // An outage is over when outcomes and renewals are through.
+        let open = |shard| !self.closed.contains(&shard) && !self.inner.contact.is_lost(shard);
+        let Some(shard) = lane.hints.next(open) else { return };
         let turn = lane.turn;
         let members: Vec<Key> =
             (0..lane.members.len()).map(|i| lane.members[(turn + i) % lane.members.len()]).collect();
@@ -381,6 +341,7 @@ impl Dispatch {
         }
         let want = STORE_BATCH - left;
         let lane = self.lanes.get_mut(&queue).expect("looked up above");
+        lane.hints.taken(shard);
         lane.turn = lane.turn.wrapping_add(1);
         lane.claiming = true;
         lane.woken = false;
@@ -394,8 +355,8 @@ impl Dispatch {
         };
         let (inner, events) = (self.inner.clone(), self.events.clone());
         tokio::spawn(async move {
-            let result = inner.store.claim(Shard(0), claim).await;
-            _ = events.send(Event::Claimed { queue, plan, result }).await;
+            let result = inner.heard(shard, inner.store.claim(shard, claim).await);
+            _ = events.send(Event::Claimed { queue, shard, plan, result }).await;
         });
     }
 
@@ -409,8 +370,10 @@ impl Dispatch {
         }
         let subscription = &member.subscriptions[index];
         let may_have_jobs = |s: &Subscription| match &s.queue {
-            Pattern::Exact(name) => self.lanes.get(name).is_some_and(|lane| lane.hint),
-            Pattern::Prefix(_) => self.lanes.iter().any(|(name, lane)| lane.hint && s.queue.matches(name.as_str())),
+            Pattern::Exact(name) => self.lanes.get(name).is_some_and(|lane| lane.hints.any()),
+            Pattern::Prefix(_) => {
+                self.lanes.iter().any(|(name, lane)| lane.hints.any() && s.queue.matches(name.as_str()))
+            }
         };
         if subscription.strict && member.subscriptions[..index].iter().any(may_have_jobs) {
             return 0;
@@ -427,22 +390,37 @@ impl Dispatch {
         }
     }
 
-    fn claimed(&mut self, queue: QueueName, mut plan: Vec<(Key, usize)>, result: Result<Claimed, StoreError>) {
+    fn claimed(
+        &mut self,
+        queue: QueueName,
+        shard: Shard,
+        mut plan: Vec<(Key, usize)>,
+        result: Result<Claimed, StoreError>,
+    ) {
         let Some(lane) = self.lanes.get_mut(&queue) else { return };
         lane.claiming = false;
         let wanted: usize = plan.iter().map(|(_, n)| n).sum();
         let claimed = match result {
-            Ok(claimed) => claimed,
+            Ok(claimed) => {
+                lane.failures = 0;
+                claimed
+            }
             Err(StoreError::Closed) => return,
             Err(error) => {
-                error!(%queue, %error, "cannot claim");
-                look_later(self.events.clone(), queue.clone(), Duration::from_millis(500));
-                Claimed { jobs: Vec::new(), more: false }
+                // An outage was told of already.
+                if !matches!(error, StoreError::Unavailable(_)) {
+                    error!(%queue, %error, "cannot claim");
+                }
+                lane.pausing = true;
+                let pause = RETRY.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MOST);
+                lane.failures += 1;
+                try_later(self.events.clone(), queue.clone(), pause);
+                Claimed { jobs: Vec::new(), more: true }
             }
         };
         lane.picked += claimed.jobs.len() as u64;
-        lane.hint = claimed.more || lane.woken;
-        let (more, starved) = (lane.hint, claimed.jobs.len() < wanted);
+        lane.hints.set(shard, claimed.more || lane.woken);
+        let (more, starved) = (lane.hints.any(), claimed.jobs.len() < wanted);
         self.inner.meters.started(&claimed.jobs);
         if lane.members.is_empty() {
             self.put_back(claimed.jobs.iter().map(|job| (job, ready_again())).collect());
@@ -561,7 +539,7 @@ impl Dispatch {
             .members
             .iter()
             .filter_map(|key| self.members.get(key))
-            .map(|m| if m.window.accepting { concurrency(m).saturating_sub(m.in_use) as usize } else { 0 })
+            .map(|m| if m.window.accepting { m.concurrency().saturating_sub(m.in_use) as usize } else { 0 })
             .sum();
         if idle > 0 {
             self.recall(queue, idle);
@@ -575,7 +553,7 @@ impl Dispatch {
             let Some(member) = self.members.get_mut(key) else { continue };
             let surplus = match most {
                 usize::MAX => usize::MAX,
-                _ => member.in_use.saturating_sub(concurrency(member)) as usize,
+                _ => member.in_use.saturating_sub(member.concurrency()) as usize,
             };
             let count = surplus.min(left);
             if count == 0 || (member.recalling && most != usize::MAX) {
@@ -599,18 +577,11 @@ impl Dispatch {
     }
 }
 
-fn look_later(events: mpsc::Sender<Event>, queue: QueueName, pause: Duration) {
+fn try_later(events: mpsc::Sender<Event>, queue: QueueName, pause: Duration) {
     tokio::spawn(async move {
         tokio::time::sleep(pause).await;
-        _ = events.send(Event::Look(queue)).await;
+        _ = events.send(Event::TryAgain(queue)).await;
     });
-}
-
-fn concurrency(member: &Member) -> u32 {
-    match member.window.concurrency {
-        0 => member.window.slots,
-        some => some,
-    }
 }
 
 fn ready_again() -> Act {

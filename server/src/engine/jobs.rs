@@ -3,11 +3,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Cursor, Engine, EnqueueError, Enqueued, Inner, JobError, JobEvent, JobPage, admit, clock, hub::Listener};
+use super::{
+    Cursor, Engine, EnqueueError, Enqueued, Inner, JobError, JobEvent, JobPage, admit, clock,
+    hub::{Interest, Listener},
+    spread,
+};
 use crate::{
     model::{
         filter::{Filter, Row, Value},
-        ids::{JobId, QueueName, Shard},
+        ids::{JobId, QueueName},
         job::{JobSpec, LogLine, Parts, Record, Task},
         limits::{EXAMINED, STORE_BATCH},
         op::{ListQuery, NewJob, Put},
@@ -26,21 +30,15 @@ impl Engine {
     pub async fn enqueue(&self, jobs: Vec<JobSpec>, dry_run: bool) -> Vec<Result<Enqueued, EnqueueError>> {
         let inner = &self.0;
         let now_ms = inner.wall_ms();
-        let mut admitted = jobs.into_iter().map(|spec| {
-            let id = inner.place(spec.id.unwrap_or_else(clock::uuid));
+        let admit = |spec: JobSpec| {
+            let id = inner.place(spec.queue(), spec.id.unwrap_or_else(clock::uuid));
             admit::admit(spec, id, now_ms, &*inner.codec)
-        });
-        let mut answers = Vec::with_capacity(admitted.len());
-        loop {
-            let batch: Vec<NewJob> = admitted.by_ref().take(STORE_BATCH).collect();
-            if batch.is_empty() {
-                return answers;
-            }
-            if dry_run {
-                answers.extend(batch.iter().map(|job| Ok(would_be(job, now_ms))));
-            } else {
-                inner.put(batch, &mut answers).await;
-            }
+        };
+        let admitted = jobs.into_iter().map(admit);
+        if dry_run {
+            admitted.map(|job| Ok(would_be(&job, now_ms))).collect()
+        } else {
+            inner.put(admitted.collect()).await
         }
     }
 
@@ -54,30 +52,25 @@ impl Engine {
         Ok(self.0.store.read_log(id, after, min_level, limit).await?)
     }
 
-    /// The record once it is terminal, or as it is when the time is up.
+    /// The record once it is terminal, or as it is when the time is up. Waits through outages of the store.
     pub async fn wait(&self, id: JobId, timeout_ms: i64, parts: Parts) -> Result<Record, JobError> {
-        let mut listener = self.0.hub.listen(id);
-        let until_ended = async {
-            loop {
-                if self.0.read(id, Parts::META).await?.meta.state.is_terminal() {
-                    return Ok::<_, JobError>(());
-                }
-                listener.changed().await;
-            }
-        };
-        if let Ok(ended) = tokio::time::timeout(Duration::from_millis(timeout_ms.max(0) as u64), until_ended).await {
+        let patience = Duration::from_millis(timeout_ms.max(0) as u64);
+        if let Ok(ended) = tokio::time::timeout(patience, self.ended(id)).await {
             ended?;
         }
         self.0.read(id, parts).await
     }
 
-    /// Resolves when the job is terminal (with its record), or at once with `None` when there is no such job.
+    /// Resolves when the job is terminal (with its record), or at once with `None` when there is no such job. Waits through
+    /// outages of the store.
     pub async fn ended(&self, id: JobId) -> Result<Option<Record>, StoreError> {
-        let mut listener = self.0.hub.listen(id);
+        let mut listener = self.0.hub.listen(id, Interest::End);
         loop {
-            match self.0.store.get(&[id], Parts { outcome: true, ..Parts::META }).await?.pop().flatten() {
-                Some(record) if !record.meta.state.is_terminal() => listener.changed().await,
-                found => return Ok(found),
+            match self.0.read(id, Parts { outcome: true, ..Parts::META }).await {
+                Ok(record) if record.meta.state.is_terminal() => return Ok(Some(record)),
+                Err(JobError::NotFound(_)) => return Ok(None),
+                Err(JobError::Store(error)) if !is_outage(&error) => return Err(error),
+                Ok(_) | Err(_) => listener.changed().await,
             }
         }
     }
@@ -88,7 +81,7 @@ impl Engine {
         id: JobId,
         logs_after: Option<u64>,
     ) -> Result<mpsc::Receiver<Result<JobEvent, JobError>>, JobError> {
-        let listener = self.0.hub.listen(id);
+        let listener = self.0.hub.listen(id, Interest::Anything);
         self.0.read(id, Parts::META).await?;
         let (events, stream) = mpsc::channel(WATCH_EVENTS);
         let inner = self.0.clone();
@@ -121,28 +114,27 @@ impl Engine {
 }
 
 impl Inner {
-    async fn put(&self, batch: Vec<NewJob>, answers: &mut Vec<Result<Enqueued, EnqueueError>>) {
+    /// Errors are those of single calls to the store: jobs of other shards may be in.
+    async fn put(&self, jobs: Vec<NewJob>) -> Vec<Result<Enqueued, EnqueueError>> {
         let named: Vec<(JobId, QueueName, QueueName)> =
-            batch.iter().map(|job| (job.id, job.queue.clone(), job.kind.clone())).collect();
-        let puts = match self.store.put(Shard(0), batch).await {
-            Ok(puts) => puts,
-            Err(error) => return answers.extend(named.iter().map(|_| Err(error.clone().into()))),
-        };
+            jobs.iter().map(|job| (job.id, job.queue.clone(), job.kind.clone())).collect();
+        let call = |shard, jobs| async move { self.heard(shard, self.store.put(shard, jobs).await) };
+        let puts = spread::spread(jobs, |job| job.id.shard(), call).await;
         let mut counted = self.meters.batch();
-        for ((id, queue, kind), put) in named.into_iter().zip(puts) {
-            answers.push(match put {
-                Put::Created { state, ready_ms } => {
-                    counted.enqueued(&queue, &kind);
-                    Ok(Enqueued { id, duplicate: false, state, ready_ms })
-                }
-                Put::Exists { state, ready_ms, same: true } => Ok(Enqueued { id, duplicate: true, state, ready_ms }),
-                Put::Exists { same: false, .. } => Err(EnqueueError::IdConflict(id)),
-            });
-        }
+        let answer = |((id, queue, kind), put): ((JobId, QueueName, QueueName), Result<Put, StoreError>)| match put? {
+            Put::Created { state, ready_ms } => {
+                counted.enqueued(&queue, &kind);
+                Ok(Enqueued { id, duplicate: false, state, ready_ms })
+            }
+            Put::Exists { state, ready_ms, same: true } => Ok(Enqueued { id, duplicate: true, state, ready_ms }),
+            Put::Exists { same: false, .. } => Err(EnqueueError::IdConflict(id)),
+        };
+        named.into_iter().zip(puts).map(answer).collect()
     }
 
     pub(super) async fn read(&self, id: JobId, parts: Parts) -> Result<Record, JobError> {
-        self.store.get(&[id], parts).await?.pop().flatten().ok_or(JobError::NotFound(id))
+        let found = self.heard_reading(id.shard(), self.store.get(&[id], parts).await)?;
+        found.into_iter().next().flatten().ok_or(JobError::NotFound(id))
     }
 
     /// As [`Engine::list`], narrowed to `states`.
@@ -227,6 +219,11 @@ fn needed(filter: &Filter, parts: Parts) -> Parts {
     Parts { body: parts.body || body, outcome: parts.outcome || outcome, ..parts }
 }
 
+/// It passes: whoever waits, looks again.
+fn is_outage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_))
+}
+
 /// What a dry run answers.
 fn would_be(job: &NewJob, now_ms: i64) -> Enqueued {
     let ready_ms = admit::starts_at(job.start, now_ms);
@@ -284,27 +281,36 @@ struct Watch {
 impl Watch {
     async fn run(&mut self, mut listener: Listener) -> Result<(), JobError> {
         loop {
-            let record = self.inner.read(self.id, Parts::ALL).await?;
-            let ended = record.meta.state.is_terminal();
-            self.send_lines().await?;
-            if let Some(progress) = record.progress.clone().filter(|progress| progress.update_ms > self.progress_ms) {
-                self.progress_ms = progress.update_ms;
-                self.send(JobEvent::Progress(progress)).await;
-            }
-            if self.version != Some(record.meta.version) {
-                self.version = Some(record.meta.version);
-                self.send(JobEvent::Record(Box::new(record))).await;
-            }
-            if ended {
-                return Ok(());
+            match self.look().await {
+                Ok(true) => return Ok(()),
+                Err(JobError::Store(error)) if is_outage(&error) => {}
+                Err(error) => return Err(error),
+                Ok(false) => {}
             }
             listener.changed().await;
         }
     }
 
+    /// Sends what is new; answers whether the job has ended.
+    async fn look(&mut self) -> Result<bool, JobError> {
+        let record = self.inner.read(self.id, Parts::ALL).await?;
+        let ended = record.meta.state.is_terminal();
+        self.send_lines().await?;
+        if let Some(progress) = record.progress.clone().filter(|progress| progress.update_ms > self.progress_ms) {
+            self.progress_ms = progress.update_ms;
+            self.send(JobEvent::Progress(progress)).await;
+        }
+        if self.version != Some(record.meta.version) {
+            self.version = Some(record.meta.version);
+            self.send(JobEvent::Record(Box::new(record))).await;
+        }
+        Ok(ended)
+    }
+
     async fn send_lines(&mut self) -> Result<(), JobError> {
         while let Some(after) = self.logs_after {
-            let lines = self.inner.store.read_log(self.id, after, 0, WATCH_LINES).await?;
+            let lines = self.inner.store.read_log(self.id, after, 0, WATCH_LINES).await;
+            let lines = self.inner.heard_reading(self.id.shard(), lines)?;
             let Some(last) = lines.last() else { break };
             self.logs_after = Some(last.index);
             self.send(JobEvent::Lines(lines)).await;

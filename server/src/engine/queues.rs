@@ -8,6 +8,7 @@ use crate::{
     model::{
         ids::QueueName,
         queue::{Pause, QueueChange},
+        worker::WorkerView,
     },
     store::StoreError,
 };
@@ -18,16 +19,16 @@ impl Engine {
         let facts = self.0.store.queues(names.as_deref()).await?;
         let rates = self.0.meters.rates();
         let unhandled = self.unhandled().await;
-        let sessions = self.0.sessions.all();
+        let connected = self.0.workers_everywhere().await;
         let view = |facts: crate::model::queue::QueueFacts| {
-            let serving = sessions.iter().filter(|live| {
-                live.hello.subscriptions.iter().any(|subscription| subscription.queue.matches(facts.name.as_str()))
-            });
+            let serves = |worker: &&WorkerView| {
+                worker.subscriptions.iter().any(|subscription| subscription.queue.matches(facts.name.as_str()))
+            };
             let (mut workers, mut slots, mut slots_busy) = (0, 0, 0);
-            for live in serving {
+            for worker in connected.iter().filter(serves) {
                 workers += 1;
-                slots += live.stats.slots.load(std::sync::atomic::Ordering::Relaxed);
-                slots_busy += live.stats.in_flight.load(std::sync::atomic::Ordering::Relaxed);
+                slots += worker.slots;
+                slots_busy += worker.in_flight;
             }
             QueueView {
                 rates: rates.get(&facts.name).copied().unwrap_or_default(),

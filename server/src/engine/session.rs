@@ -1,46 +1,52 @@
 //! One connected worker. A task owns its window, its leases, what it is owed and what it owes; everything else sends it
 //! events. It never waits for the store: store calls are futures beside the loop, and their answers are events too.
+mod farewell;
 pub(super) mod open;
 mod outbox;
+mod renewals;
 mod tick;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, btree_map},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet, hash_map};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
-use self::{outbox::Outbox, tick::Agenda};
+use self::{outbox::Outbox, renewals::Renewals, tick::Agenda};
 pub use super::leases::Lease;
 use super::{
     Inner, SessionEnd,
+    contact::Patience,
     dispatch::{self, Freed, Key, Window, size},
     leases::{Table, add_freed, freed},
     sessions::{Leases, Stats},
     settle::{Holder, Known, Settled, Settling},
+    spread,
     transition::{Event as Happened, short},
 };
 use crate::{
     check,
     model::{
-        ids::{JobId, LeaseToken, QueueName},
+        ids::{JobId, LeaseToken, QueueName, Shard},
         job::{CancelRequest, Failure, FailureKind, Parts},
-        limits::STORE_BATCH,
-        op::{Act, Guard, Leased, Op, Verdict},
+        op::{Leased, Verdict},
         worker::{
             CancelOrder, Capacity, Directive, DirectiveKind, Ended, FailureAction, GoAway, Heartbeat, Hello, JobLease,
-            LogReport, ProgressReport, Rejection, Report, ServerFrame, WorkerFrame, WorkerState,
+            LogReport, Rejection, Report, ServerFrame, WorkerFrame, WorkerState,
         },
     },
     store::StoreError,
 };
 pub(super) use open::spread_ms;
+
+/// How long a newer stream of the session waits for what the older one has sent to the store.
+const TAKEOVER: Duration = Duration::from_secs(1);
 
 /// What a session hears.
 pub enum Event {
@@ -57,8 +63,10 @@ pub enum Event {
     Takeover(oneshot::Sender<Leases>),
     GoAway(GoAway),
     Inventory(oneshot::Sender<Vec<JobId>>),
-    /// Whether this worker has the job in hand.
-    Holds(JobId, oneshot::Sender<bool>),
+    /// Which of these jobs this worker has in hand.
+    Holds(Arc<[JobId]>, oneshot::Sender<Vec<JobId>>),
+    /// Wakes were lost: any of its jobs may have been asked to stop.
+    LookAgain,
 }
 
 /// The inbound half of a worker's stream. Dropping it without [`SessionHandle::half_close`] = the stream broke.
@@ -95,8 +103,8 @@ impl Drop for SessionHandle {
 
 /// An answer of the store.
 enum Answer {
-    Settled { seq: i64, result: Result<Settled, StoreError> },
-    Renewed { heartbeat: Option<i64>, tokens: Vec<LeaseToken>, result: Result<Vec<Verdict>, StoreError> },
+    Settled { seq: i64, shard: Shard, result: Result<Settled, StoreError> },
+    Renewed { heartbeats: Vec<i64>, tokens: Vec<LeaseToken>, result: Result<Vec<Verdict>, StoreError> },
     Cancels(Vec<(JobId, CancelRequest)>),
     Nothing,
 }
@@ -112,8 +120,12 @@ struct Session {
     table: Table,
     outbox: Outbox,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
-    /// Request frames whose outcomes are on their way into the store.
-    unsettled: BTreeSet<i64>,
+    /// Request frames whose outcomes are on their way into the store, in so many calls.
+    unsettled: BTreeMap<i64, usize>,
+    /// How many such calls there are, by shard.
+    settling: HashMap<Shard, usize>,
+    renewals: Renewals,
+    contact: watch::Receiver<u64>,
     last_seq: i64,
     first: bool,
     capacity: Capacity,
@@ -151,6 +163,7 @@ impl Session {
                         break how;
                     }
                 }
+                Ok(()) = self.contact.changed() => self.on_contact(),
                 () = broken.cancelled() => break None,
                 () = tokio::time::sleep(next) => if let Some(how) = self.tick() {
                     break how;
@@ -163,35 +176,6 @@ impl Session {
         };
         self.leave(how, events).await;
         _ = end.send(Some(how.unwrap_or(SessionEnd::GoAway)));
-    }
-
-    /// After the last frame: nothing that was read is dropped, nothing that was held is forgotten.
-    async fn leave(&mut self, how: Option<SessionEnd>, mut events: mpsc::Receiver<Event>) {
-        self.inner.dispatch_event(dispatch::Event::Leave(self.key)).await;
-        self.inner.sessions.leave(&self.hello.session_id, self.key);
-        events.close();
-        while let Some(event) = events.recv().await {
-            match event {
-                Event::Deliver(jobs) => self.deliver(jobs),
-                Event::Takeover(reply) => _ = reply.send(self.table.take()),
-                _ => {}
-            }
-        }
-        // Outcomes that were read are applied, whatever became of the stream.
-        while let Some(answer) = self.answers.next().await {
-            self.on_answer(answer);
-        }
-        match how {
-            Some(SessionEnd::Moved) => {}
-            Some(SessionEnd::Clean) => {
-                self.give_back_all().await;
-                if let Err(error) = self.inner.drop_directive(&self.hello.session_id).await {
-                    debug!(%error, "the session's directive stays");
-                }
-            }
-            None | Some(SessionEnd::GoAway | SessionEnd::Violation(_)) => self.write_down_receipts().await,
-        }
-        info!(session = %self.hello.session_id, worker = %self.hello.worker_id, end = ?how, "worker disconnected");
     }
 
     async fn on_event(&mut self, event: Event) -> Option<Option<SessionEnd>> {
@@ -218,9 +202,13 @@ impl Session {
                 self.announce_window().await;
             }
             Event::Takeover(reply) => {
-                while let Some(answer) = self.answers.next().await {
-                    self.on_answer(answer);
-                }
+                // What is on its way into the store is let through first, unless that takes long.
+                _ = tokio::time::timeout(TAKEOVER, async {
+                    while let Some(answer) = self.answers.next().await {
+                        self.on_answer(answer);
+                    }
+                })
+                .await;
                 _ = reply.send(self.table.take());
                 return Some(Some(SessionEnd::Moved));
             }
@@ -231,8 +219,13 @@ impl Session {
                 self.outbox.go_away = Some(go_away);
                 self.announce_window().await;
             }
-            Event::Holds(id, reply) => {
-                _ = reply.send(self.table.by_id(id).is_some_and(|lease| !lease.revoked));
+            Event::Holds(ids, reply) => {
+                let held = |id: &JobId| self.table.by_id(*id).is_some_and(|lease| !lease.revoked);
+                _ = reply.send(ids.iter().copied().filter(held).collect());
+            }
+            Event::LookAgain => {
+                let all: Vec<JobId> = self.table.iter().map(|lease| lease.known.meta.id).collect();
+                self.look_up_cancels(&all);
             }
             Event::Inventory(reply) => _ = reply.send(self.table.iter().map(|lease| lease.known.meta.id).collect()),
         }
@@ -308,19 +301,28 @@ impl Session {
         done
     }
 
-    fn settle(&mut self, seq: i64, mut batch: Vec<Settling>) {
-        self.unsettled.insert(seq);
-        let (inner, holder) = (self.inner.clone(), self.holder.clone());
-        self.answers.push(Box::pin(async move {
-            let mut patience = Patience::new(&inner);
-            let result = loop {
-                match inner.settle(&holder, &mut batch).await {
-                    Err(error) if patience.again(&error).await => {}
-                    result => break result,
-                }
-            };
-            Answer::Settled { seq, result }
-        }));
+    /// One call for each shard, so that one that does not answer holds up nobody else's outcomes.
+    fn settle(&mut self, seq: i64, batch: Vec<Settling>) {
+        let shard_of = |item: &Settling| item.report.token.job.shard();
+        let calls = match spread::one_call(&batch, shard_of) {
+            Some(shard) => vec![(shard, batch)],
+            None => spread::by_shard(batch, shard_of),
+        };
+        *self.unsettled.entry(seq).or_default() += calls.len();
+        for (shard, mut batch) in calls {
+            *self.settling.entry(shard).or_default() += 1;
+            let (inner, holder) = (self.inner.clone(), self.holder.clone());
+            self.answers.push(Box::pin(async move {
+                let mut patience = Patience::new(&inner, shard);
+                let result = loop {
+                    match inner.settle(&holder, &mut batch).await {
+                        Err(error) if patience.again(&error).await => {}
+                        result => break result,
+                    }
+                };
+                Answer::Settled { seq, shard, result }
+            }));
+        }
     }
 
     fn on_heartbeat(&mut self, seq: i64, heartbeat: Heartbeat, now_ms: i64) -> Vec<Freed> {
@@ -355,26 +357,6 @@ impl Session {
         self.outbox.heartbeat_ack(seq, lost);
         self.renew(Some(seq), renew, now_ms);
         freed(gone.iter())
-    }
-
-    fn on_progress(&mut self, reports: Vec<ProgressReport>, now_ms: i64) {
-        let wall_ms = self.inner.wall_ms();
-        let mut ops = Vec::new();
-        for ProgressReport { token, progress, checkpoint } in reports {
-            let ttl_ms = self.ttl_ms;
-            let Some(lease) = self.table.get_mut(&token).filter(|lease| !lease.revoked) else { continue };
-            lease.named_ms = now_ms;
-            let started = lease.started_ms.is_some();
-            lease.renewed = true;
-            lease.stored_started |= started;
-            let progress = progress.map(|mut progress| {
-                progress.update_ms = wall_ms;
-                progress
-            });
-            let act = Act::Extend { lease_ms: ttl_ms, started, progress, checkpoint };
-            ops.push(Op { id: token.job, guard: Guard::Token(token.secret), act });
-        }
-        self.extend(None, ops);
     }
 
     fn on_logs(&mut self, reports: Vec<LogReport>) {
@@ -464,7 +446,7 @@ impl Session {
         }
         let inner = self.inner.clone();
         self.answers.push(Box::pin(async move {
-            let mut patience = Patience::new(&inner);
+            let mut patience = Patience::new(&inner, held[0].shard());
             let records = loop {
                 match inner.store.get(&held, Parts::META).await {
                     Err(error) if patience.again(&error).await => {}
@@ -478,10 +460,10 @@ impl Session {
 
     fn on_answer(&mut self, answer: Answer) {
         match answer {
-            Answer::Settled { seq, result } => {
-                self.unsettled.remove(&seq);
+            Answer::Settled { seq, shard, result } => {
                 match result {
                     Ok(settled) => {
+                        self.settled(seq, shard);
                         self.inner.meters.rejected(&settled.rejections);
                         self.stats.succeeded.fetch_add(settled.succeeded, Relaxed);
                         self.stats.failed.fetch_add(settled.failed, Relaxed);
@@ -493,45 +475,29 @@ impl Session {
                     // The server is closing: what is not acknowledged will be sent again, to another one.
                     Err(error) => {
                         debug!(%error, "outcomes stay unacknowledged");
-                        self.unsettled.insert(seq);
                     }
                 }
             }
-            Answer::Renewed { heartbeat, tokens, result } => self.on_renewed(heartbeat, tokens, result),
+            Answer::Renewed { heartbeats, tokens, result } => self.on_renewed(heartbeats, tokens, result),
             Answer::Cancels(found) => found.into_iter().for_each(|(id, request)| self.order_cancel(id, request)),
             Answer::Nothing => {}
         }
     }
 
-    fn on_renewed(
-        &mut self,
-        heartbeat: Option<i64>,
-        tokens: Vec<LeaseToken>,
-        result: Result<Vec<Verdict>, StoreError>,
-    ) {
-        let Ok(verdicts) = result else { return };
-        for (token, verdict) in tokens.into_iter().zip(verdicts) {
-            match verdict {
-                Verdict::Done(facts) => {
-                    if let Some(request) = facts.cancel {
-                        self.order_cancel(token.job, request);
-                    }
-                }
-                // Named, and gone: it takes up a slot until the worker lets go of it.
-                Verdict::Already(_)
-                | Verdict::Stale
-                | Verdict::Conflict(_)
-                | Verdict::CancelRequested(_)
-                | Verdict::NotFound => {
-                    if let Some(lease) = self.table.get_mut(&token) {
-                        lease.revoked = true;
-                        self.outbox.lost(&token);
-                    }
-                }
+    /// One call with outcomes of frame `seq` is durable.
+    fn settled(&mut self, seq: i64, shard: Shard) {
+        if let btree_map::Entry::Occupied(mut calls) = self.unsettled.entry(seq) {
+            *calls.get_mut() -= 1;
+            if *calls.get() == 0 {
+                calls.remove();
             }
         }
-        if let Some(seq) = heartbeat {
-            self.outbox.renewed(seq);
+        if let hash_map::Entry::Occupied(mut calls) = self.settling.entry(shard) {
+            *calls.get_mut() -= 1;
+            if *calls.get() == 0 {
+                calls.remove();
+                self.renew_after_outage(true);
+            }
         }
     }
 
@@ -562,7 +528,7 @@ impl Session {
 
     /// Everything up to the first frame whose outcomes are not durable yet.
     fn acknowledge(&mut self) {
-        let upto = self.unsettled.first().map_or(self.last_seq, |first| first - 1);
+        let upto = self.unsettled.first_key_value().map_or(self.last_seq, |(first, _)| first - 1);
         check!(I1, self.unsettled.range(..=upto).next().is_none(), "nothing is acknowledged before it is durable");
         self.outbox.acknowledge(upto);
     }
@@ -594,103 +560,24 @@ impl Session {
 
     // Calls to the store.
 
-    fn renew(&mut self, heartbeat: Option<i64>, tokens: Vec<LeaseToken>, now_ms: i64) {
-        let mut ops = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let ttl_ms = self.ttl_ms;
-            let reports_starts = self.table.reports_starts;
-            let Some(lease) = self.table.get_mut(&token) else { continue };
-            let started = lease.started_ms.is_some() || (!reports_starts && lease.read);
-            let act = Act::Extend {
-                lease_ms: (ttl_ms - (now_ms - lease.named_ms)).max(0),
-                started: started && !lease.stored_started,
-                progress: None,
-                checkpoint: None,
-            };
-            lease.renewed = true;
-            lease.stored_started |= started;
-            ops.push(Op { id: token.job, guard: Guard::Token(token.secret), act });
-        }
-        self.extend(heartbeat, ops);
-    }
-
-    fn extend(&mut self, heartbeat: Option<i64>, ops: Vec<Op>) {
-        if ops.is_empty() {
-            if let Some(seq) = heartbeat {
-                self.outbox.renewed(seq);
-            }
-            return;
-        }
-        let token = |op: &Op| match op.guard {
-            Guard::Token(secret) => LeaseToken { job: op.id, secret },
-            Guard::Due(_) | Guard::In(_) | Guard::Version(_) => unreachable!("renewals are guarded by their token"),
-        };
-        let tokens = ops.iter().map(token).collect();
-        let inner = self.inner.clone();
-        self.answers.push(Box::pin(async move {
-            let mut patience = Patience::new(&inner);
-            let result = loop {
-                match inner.apply(ops.clone()).await {
-                    Err(error) if patience.again(&error).await => {}
-                    result => break result,
-                }
-            };
-            Answer::Renewed { heartbeat, tokens, result }
-        }));
-    }
-
     fn give_back(&mut self, leases: Vec<(LeaseToken, Known, Happened)>) {
         if leases.is_empty() {
             return;
         }
-        let (inner, holder) = (self.inner.clone(), self.holder.clone());
-        self.answers.push(Box::pin(async move {
-            for chunk in leases.chunks(STORE_BATCH) {
-                if let Err(error) = inner.give_back(&holder, chunk.to_vec()).await {
-                    debug!(%error, "leases come back when they run out");
+        for (shard, leases) in spread::by_shard(leases, |(token, ..)| token.job.shard()) {
+            let (inner, holder) = (self.inner.clone(), self.holder.clone());
+            self.answers.push(Box::pin(async move {
+                let mut patience = Patience::new(&inner, shard);
+                loop {
+                    match inner.give_back(&holder, leases.clone()).await {
+                        Err(error) if patience.again(&error).await => {}
+                        Err(error) => break debug!(%error, "leases come back when they run out"),
+                        Ok(()) => break,
+                    }
                 }
-            }
-            Answer::Nothing
-        }));
-    }
-
-    /// A clean end: what is still held goes back as it is.
-    async fn give_back_all(&mut self) {
-        let released = || Happened::Reported {
-            ended: Ended::Released { reason: "the worker left".to_owned() },
-            run_ms: None,
-            checkpoint: None,
-            effects: Vec::new(),
-        };
-        let leases = self.table.take().into_values().filter(|lease| !lease.revoked);
-        let leases: Vec<_> = leases.map(|lease| (lease.token(), lease.known, released())).collect();
-        if let Err(error) = self.inner.give_back(&self.holder, leases).await {
-            debug!(%error, "leases come back when they run out");
+                Answer::Nothing
+            }));
         }
-    }
-
-    /// The stream broke: tell the store what it was told only here, shorten nothing, remember the rest.
-    async fn write_down_receipts(&mut self) {
-        let now_ms = self.inner.mono_ms();
-        let unwritten = |lease: &Lease, started: bool| {
-            lease.read && !lease.revoked && (!lease.renewed || (started && !lease.stored_started))
-        };
-        let mut ops = Vec::new();
-        for lease in self.table.iter() {
-            let started = self.table.counts_as_started(lease);
-            if unwritten(lease, started) {
-                let lease_ms = (self.ttl_ms - (now_ms - lease.named_ms)).max(0);
-                let act = Act::Extend { lease_ms, started, progress: None, checkpoint: None };
-                ops.push(Op { id: lease.known.meta.id, guard: Guard::Token(lease.secret), act });
-            }
-        }
-        if !ops.is_empty()
-            && let Err(error) = self.inner.apply(ops).await
-        {
-            debug!(%error, "receipts of a broken stream were not written down");
-        }
-        let leases = self.table.take();
-        self.inner.remember_broken(&self.hello.session_id, self.key, leases, self.ttl_ms);
     }
 }
 
@@ -701,28 +588,5 @@ fn unprocessable(token: LeaseToken, known: Known) -> Settling {
     Settling {
         known: Some(known),
         report: Report { token, ended, run_ms: None, checkpoint: None, enqueue: Vec::new() },
-    }
-}
-
-/// Repeats idempotent calls until the store answers or closes, less and less often.
-struct Patience {
-    stopped: CancellationToken,
-    pause: Duration,
-}
-
-impl Patience {
-    fn new(inner: &Inner) -> Self {
-        Self { stopped: inner.stopped.clone(), pause: Duration::from_millis(50) }
-    }
-
-    /// Waits a while if the call should be repeated after `error`.
-    async fn again(&mut self, error: &StoreError) -> bool {
-        let passing = matches!(error, StoreError::Unavailable(_) | StoreError::Full(_));
-        if !passing || self.stopped.is_cancelled() {
-            return false;
-        }
-        tokio::time::sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(Duration::from_secs(2));
-        true
     }
 }

@@ -8,23 +8,24 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     Inner,
     dispatch::Key,
+    note::{Question, Reply},
     session::{Event, Lease},
     settle::Holder,
 };
 use crate::{
     model::{
-        ids::{JobId, Shard},
+        ids::{JobId, QueueName, Shard},
         job::{Meta, Parts, Record},
         worker::{Directive, Hello, WorkerState, WorkerView},
     },
-    store::{Cas, StoreError},
+    store::{Cas, Doc, StoreError},
 };
 
 /// Numbers that a session task keeps and others read.
@@ -61,12 +62,23 @@ pub type Leases = HashMap<JobId, Lease>;
 pub struct Sessions {
     live: Mutex<HashMap<String, Live>>,
     ghosts: Mutex<HashMap<String, (Key, Leases)>>,
+    changes: Notify,
 }
 
 impl Sessions {
     /// Registers a stream and hands out the one it replaces.
     pub fn enter(&self, id: &str, live: Live) -> Option<Live> {
+        self.changes.notify_one();
         self.live.lock().insert(id.to_owned(), live)
+    }
+
+    pub fn get(&self, id: &str) -> Option<Live> {
+        self.live.lock().get(id).cloned()
+    }
+
+    /// Resolves when sessions have come or gone, or were given another directive.
+    pub async fn changed(&self) {
+        self.changes.notified().await;
     }
 
     /// Takes a stream off the list, unless another has taken its place.
@@ -74,6 +86,7 @@ impl Sessions {
         let mut live = self.live.lock();
         if live.get(id).is_some_and(|session| session.key == key) {
             live.remove(id);
+            self.changes.notify_one();
         }
     }
 
@@ -121,56 +134,104 @@ impl Inner {
         });
     }
 
-    /// Who has a running job in hand, or lost it with its stream, as far as this server knows.
-    pub async fn holder_of(&self, meta: &Meta) -> Option<Holder> {
-        let lost = self.sessions.lost_with(meta.id);
-        if lost.is_some() {
-            return lost;
+    /// Who has these running jobs in hand, or lost them with its stream. Asks the other servers for those that nobody has
+    /// here, and waits a moment for their answers.
+    pub async fn holders_of(&self, metas: &[&Meta]) -> HashMap<JobId, Holder> {
+        let jobs: Vec<(JobId, QueueName)> = metas.iter().map(|meta| (meta.id, meta.queue.clone())).collect();
+        let mut found = self.holders_here(&jobs).await;
+        let missing: Vec<_> = jobs.into_iter().filter(|(id, _)| !found.contains_key(id)).collect();
+        if !missing.is_empty() {
+            let wanted = found.len() + missing.len();
+            let enough = |reply: Reply| {
+                if let Reply::Holders(holders) = reply {
+                    found.extend(holders);
+                }
+                found.len() >= wanted
+            };
+            self.ask(Question::Holders(missing), enough).await;
         }
+        found
+    }
+
+    pub async fn holders_here(&self, jobs: &[(JobId, QueueName)]) -> HashMap<JobId, Holder> {
+        let lost = jobs.iter().filter_map(|(id, _)| Some((*id, self.sessions.lost_with(*id)?)));
+        let mut found: HashMap<JobId, Holder> = lost.collect();
+        let ids: Arc<[JobId]> = jobs.iter().map(|(id, _)| *id).filter(|id| !found.contains_key(id)).collect();
         for live in self.sessions.all() {
-            let serves = live.hello.subscriptions.iter().any(|s| s.queue.matches(meta.queue.as_str()));
-            let (reply, answer) = oneshot::channel();
-            if serves && live.events.send(Event::Holds(meta.id, reply)).await.is_ok() && answer.await.unwrap_or(false) {
+            if found.len() == jobs.len() {
+                break;
+            }
+            let subscriptions = &live.hello.subscriptions;
+            let serves = jobs.iter().any(|(_, queue)| subscriptions.iter().any(|s| s.queue.matches(queue.as_str())));
+            let (reply, held) = oneshot::channel();
+            if serves && live.events.send(Event::Holds(ids.clone(), reply)).await.is_ok() {
                 let hello = &live.hello;
-                return Some(Holder { worker_id: hello.worker_id.clone(), session_id: hello.session_id.clone() });
+                let holder = Holder { worker_id: hello.worker_id.clone(), session_id: hello.session_id.clone() };
+                found.extend(held.await.unwrap_or_default().into_iter().map(|id| (id, holder.clone())));
             }
         }
-        None
+        found
     }
 
     pub fn worker_views(&self) -> Vec<WorkerView> {
-        let mut views: Vec<WorkerView> = self.sessions.all().iter().map(view).collect();
+        let mut views: Vec<WorkerView> = self.sessions.all().iter().map(|live| view(live, &self.server_id)).collect();
         views.sort_by(|a, b| a.session_id.cmp(&b.session_id));
         views
     }
 
+    /// What a session holds, wherever it is connected.
     pub async fn held_by(&self, session_id: &str, limit: usize) -> Result<Vec<Record>, StoreError> {
-        let live = self.sessions.live.lock().get(session_id).cloned();
-        let Some(live) = live else { return Ok(Vec::new()) };
-        let (reply, held) = oneshot::channel();
-        if live.events.send(Event::Inventory(reply)).await.is_err() {
-            return Ok(Vec::new());
+        let mut held = self.held_here(session_id).await;
+        if held.is_none() {
+            let found = |reply: Reply| match reply {
+                Reply::Held(ids) => {
+                    held = Some(ids);
+                    true
+                }
+                Reply::Holders(_) => false,
+            };
+            self.ask(Question::Held { session_id: session_id.to_owned(), limit }, found).await;
         }
-        let mut ids = held.await.unwrap_or_default();
+        let mut ids = held.unwrap_or_default();
         ids.truncate(limit);
         Ok(self.store.get(&ids, Parts::BODY).await?.into_iter().flatten().collect())
     }
 
-    /// Sets the wanted state of connected sessions; answers which were known. Kept as documents, so that whichever server
-    /// a worker comes back to repeats it (W7).
+    /// `None`: it is not connected here.
+    pub async fn held_here(&self, session_id: &str) -> Option<Vec<JobId>> {
+        let live = self.sessions.get(session_id)?;
+        let (reply, held) = oneshot::channel();
+        live.events.send(Event::Inventory(reply)).await.ok()?;
+        held.await.ok()
+    }
+
+    /// Sets the wanted state of sessions that are connected to any server; answers which were known. Kept as documents, so
+    /// that whichever server a worker comes back to repeats it (W7).
     pub async fn direct(&self, session_ids: Vec<String>, directive: Directive) -> Result<Vec<String>, StoreError> {
+        let views = self.workers_everywhere().await;
+        let connected: HashSet<&str> = views.iter().map(|view| view.session_id.as_str()).collect();
         let mut known = Vec::new();
-        for id in session_ids {
-            let found = self.sessions.live.lock().get(&id).cloned();
-            let Some(live) = found else { continue };
+        for id in session_ids.into_iter().filter(|id| connected.contains(id.as_str())) {
             self.write_directive(&id, &directive).await?;
-            if let Some(live) = self.sessions.live.lock().get_mut(&id) {
-                live.directive = Some(directive.clone());
-            }
-            _ = live.events.send(Event::Directive(directive.clone())).await;
+            self.obey(&id, directive.clone()).await;
             known.push(id);
         }
         Ok(known)
+    }
+
+    /// Hands a directive to a session that is connected here and does not know it yet.
+    pub async fn obey(&self, session_id: &str, directive: Directive) {
+        let events = {
+            let mut live = self.sessions.live.lock();
+            let Some(live) = live.get_mut(session_id) else { return };
+            if live.directive.as_ref() == Some(&directive) {
+                return;
+            }
+            live.directive = Some(directive.clone());
+            live.events.clone()
+        };
+        self.sessions.changes.notify_one();
+        _ = events.send(Event::Directive(directive)).await;
     }
 
     async fn write_directive(&self, session_id: &str, directive: &Directive) -> Result<(), StoreError> {
@@ -187,29 +248,43 @@ impl Inner {
 
     /// The wanted state of a session, from a time before this stream.
     pub async fn read_directive(&self, session_id: &str) -> Result<Option<Directive>, StoreError> {
-        let key = directive_key(session_id);
-        let docs = self.store.docs(Shard(0), &key).await?;
-        let doc = docs.into_iter().find(|(found, _)| *found == key);
-        Ok(doc.and_then(|(_, doc)| postcard::from_bytes(&doc.value).ok()))
+        let doc = self.read_doc(directive_key(session_id)).await?;
+        Ok(doc.and_then(|doc| postcard::from_bytes(&doc.value).ok()))
     }
 
     /// A session that ended for good needs its directive no more.
     pub async fn drop_directive(&self, session_id: &str) -> Result<(), StoreError> {
         let key = directive_key(session_id);
-        for (found, doc) in self.store.docs(Shard(0), &key).await? {
-            if found == key {
-                self.store.doc(Shard(0), found, doc.version, None).await?;
-            }
+        if let Some(doc) = self.read_doc(key.clone()).await? {
+            self.store.doc(Shard(0), key, doc.version, None).await?;
         }
         Ok(())
     }
+
+    /// One document: what a write tells that expects a version which never is.
+    async fn read_doc(&self, key: String) -> Result<Option<Doc>, StoreError> {
+        match self.store.doc(Shard(0), key, NO_VERSION, None).await? {
+            Cas::Conflict(doc) => Ok(doc),
+            Cas::Done { .. } => Ok(None),
+        }
+    }
 }
+
+/// A version that no document reaches.
+const NO_VERSION: u64 = (1 << 48) - 1;
+
+const DIRECTIVE: &str = "directive/";
 
 fn directive_key(session_id: &str) -> String {
-    format!("directive/{session_id}")
+    format!("{DIRECTIVE}{session_id}")
 }
 
-fn view(live: &Live) -> WorkerView {
+/// The session whose directive a document is.
+pub fn session_of_directive(key: &str) -> Option<&str> {
+    key.strip_prefix(DIRECTIVE)
+}
+
+fn view(live: &Live, server_id: &str) -> WorkerView {
     let stats = &live.stats;
     let state = if stats.draining.load(Relaxed) {
         WorkerState::Draining
@@ -220,6 +295,7 @@ fn view(live: &Live) -> WorkerView {
     };
     WorkerView {
         session_id: live.hello.session_id.clone(),
+        server_id: server_id.to_owned(),
         worker_id: live.hello.worker_id.clone(),
         state,
         directive: live.directive.clone(),

@@ -1,6 +1,8 @@
 //! From a reported outcome to a durable one: decide, apply, and decide again when the store knows more.
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Inner, admit, clock,
     meters::Batch,
@@ -35,7 +37,7 @@ pub struct Settling {
 }
 
 /// Whose outcomes these are.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub worker_id: String,
     pub session_id: String,
@@ -119,7 +121,8 @@ impl Inner {
         let child = |(index, spec): (usize, &JobSpec)| {
             let proposal = spec.id.unwrap_or_else(|| admit::spawned(parent.id, parent.delivery, index));
             let spec = JobSpec { parent: Some(parent.id), ..spec.clone() };
-            Effect::Put(admit::admit(spec, self.place(proposal), now_ms, &*self.codec))
+            let id = self.place(spec.queue(), proposal);
+            Effect::Put(admit::admit(spec, id, now_ms, &*self.codec))
         };
         specs.iter().enumerate().map(child).collect()
     }

@@ -156,7 +156,7 @@ impl fmt::Debug for Name {
 }
 
 /// An exact name, or a prefix ending in `*`, as workers write their types and queues.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Pattern {
     Exact(Name),
     Prefix(String),

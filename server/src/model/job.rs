@@ -67,6 +67,13 @@ pub struct JobSpec {
     pub parent: Option<JobId>,
 }
 
+impl JobSpec {
+    /// Where it goes.
+    pub fn queue(&self) -> &QueueName {
+        self.queue.as_ref().unwrap_or(&self.kind)
+    }
+}
+
 /// The part of a job that stays the same between deliveries. Its encoded form is what workers get.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {

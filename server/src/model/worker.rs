@@ -1,5 +1,6 @@
 //! What passes between a worker and the server, as plain data: the frames of a stream and what is known of a worker.
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ids::{LeaseToken, Pattern},
@@ -7,7 +8,7 @@ use super::{
 };
 
 /// One queue that a worker serves.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subscription {
     pub queue: Pattern,
     /// At least 1.
@@ -28,7 +29,7 @@ pub struct Capacity {
 }
 
 /// Who is talking. Shown, never interpreted.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkerInfo {
     pub hostname: String,
     pub pid: i32,
@@ -66,7 +67,7 @@ pub struct Hello {
 }
 
 /// State a worker reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerState {
     #[default]
     Active,
@@ -166,14 +167,14 @@ pub struct WorkerFrame {
 }
 
 /// Wanted state of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DirectiveKind {
     Run,
     Quiet,
     Terminate,
 }
 
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Directive {
     pub kind: DirectiveKind,
     pub grace_ms: Option<i64>,
@@ -275,10 +276,13 @@ pub struct ServerFrame {
     pub welcome: Option<Box<Welcome>>,
 }
 
-/// What is known of a connected worker.
-#[derive(Clone, Debug)]
+/// What is known of a connected worker. Servers show it to each other: a change of it takes a new version in
+/// `engine/roster.rs`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerView {
     pub session_id: String,
+    /// The server that has its stream.
+    pub server_id: String,
     pub worker_id: String,
     pub state: WorkerState,
     pub directive: Option<Directive>,

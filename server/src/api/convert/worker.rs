@@ -7,7 +7,7 @@ use crate::model::{
     worker::{Subscription, WorkerInfo, WorkerState, WorkerView},
 };
 
-pub fn worker(server_id: &str, view: WorkerView) -> v1::Worker {
+pub fn worker(view: WorkerView) -> v1::Worker {
     v1::Worker {
         session_id: view.session_id,
         worker_id: view.worker_id,
@@ -31,7 +31,7 @@ pub fn worker(server_id: &str, view: WorkerView) -> v1::Worker {
         failed_count: view.failed as i64,
         rss_bytes: view.rss_bytes,
         cpu_percent: view.cpu_percent,
-        server_id: server_id.to_owned(),
+        server_id: view.server_id,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening a stream: the newest Hello wins, what it names is renewed, what the previous stream held and it does not name
 //! goes back at once.
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::{Event, Lease, Outbox, Session, SessionHandle, tick::Agenda};
+use super::{Event, Lease, Outbox, Renewals, Session, SessionHandle, tick::Agenda};
 use crate::{
     engine::{
         Inner, clock,
         dispatch::{self, Joining, Types, Window},
         leases::{Table, freed},
+        note::Note,
         sessions::{Leases, Live, Stats},
         settle::{Holder, Known},
         transition::Event as Happened,
@@ -77,14 +78,22 @@ impl Inner {
         let holder = Arc::new(Holder { worker_id: hello.worker_id.clone(), session_id: hello.session_id.clone() });
         let worker_id: Arc<str> = hello.worker_id.as_str().into();
         let ttl_ms = hello.lease_ttl_ms.unwrap_or(self.config.lease_ttl_ms).clamp(10 * SECOND, 300 * SECOND);
-        let resumed = match self.resume(&hello, &holder, &worker_id, ttl_ms, previous).await {
+        let resumed = async {
+            let known_queues = self.matching_queues(&hello.subscriptions).await?;
+            Ok((self.resume(&hello, &worker_id, ttl_ms, &previous).await?, known_queues))
+        };
+        let (resumed, known_queues) = match resumed.await {
             Ok(resumed) => resumed,
             Err(error) => {
                 self.sessions.leave(&hello.session_id, key);
+                // The worker will try again, here or elsewhere.
+                self.remember_broken(&hello.session_id, key, previous, ttl_ms);
                 return Err(error);
             }
         };
-        let known_queues = self.matching_queues(&hello.subscriptions).await?;
+        self.take_back(&holder, previous, &hello).await;
+        let held = resumed.table.iter().map(|lease| lease.token().job).collect();
+        self.tell_others(&Note::Opened { session_id: hello.session_id.clone(), held }).await;
         if !hello.held.is_empty() {
             self.meters.totals.resumes.fetch_add(1, Relaxed);
         }
@@ -136,7 +145,10 @@ impl Inner {
             table: resumed.table,
             outbox,
             answers: FuturesUnordered::new(),
-            unsettled: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
+            settling: HashMap::new(),
+            renewals: Renewals::default(),
+            contact: self.contact.changes(),
             last_seq: hello_seq,
             first: true,
             capacity,
@@ -172,10 +184,9 @@ impl Inner {
     async fn resume(
         self: &Arc<Self>,
         hello: &Hello,
-        holder: &Holder,
         worker_id: &Arc<str>,
         ttl_ms: i64,
-        mut previous: Leases,
+        previous: &Leases,
     ) -> Result<Resumed, StoreError> {
         let mut resumed = Resumed::default();
         let renewals = hello.held.iter().map(|held| Op {
@@ -204,7 +215,7 @@ impl Inner {
         let records = self.store.get(&ids, Parts::BODY).await?;
         for (held, record) in alive.into_iter().zip(records) {
             let Some(record) = record else { continue };
-            let before = previous.remove(&held.token.job);
+            let before = previous.get(&held.token.job);
             let bytes = record.body.as_ref().map_or(0, |body| body.task.len() as u64);
             resumed.table.reports_starts |= held.running_ms.is_some();
             resumed.table.insert(Lease {
@@ -226,21 +237,26 @@ impl Inner {
                 ordered: None,
             });
         }
-        self.take_back(holder, previous, hello).await?;
         Ok(resumed)
     }
 
     /// What the previous stream held and this Hello does not name is lost, by the worker's own word.
-    async fn take_back(&self, holder: &Holder, previous: Leases, hello: &Hello) -> Result<(), StoreError> {
+    async fn take_back(&self, holder: &Holder, previous: Leases, hello: &Hello) {
         let named: HashMap<JobId, u64> = hello.held.iter().map(|held| (held.token.job, held.token.secret)).collect();
-        let gone = previous
-            .into_values()
-            .filter(|lease| !lease.revoked && named.get(&lease.known.meta.id) != Some(&lease.secret));
+        let gone = previous.into_values().filter(|lease| named.get(&lease.known.meta.id) != Some(&lease.secret));
+        self.give_back_lost(holder, gone).await;
+    }
+
+    /// Gives back what a worker holds no more. What cannot be given back runs out by itself.
+    pub(in crate::engine) async fn give_back_lost(&self, holder: &Holder, leases: impl Iterator<Item = Lease>) {
         let lost = |lease: Lease| {
             let started = lease.started_ms.is_some() || lease.stored_started;
             (lease.token(), lease.known, Happened::Lost { started })
         };
-        self.give_back(holder, gone.map(lost).collect()).await
+        let lost = leases.filter(|lease| !lease.revoked).map(lost).collect();
+        if let Err(error) = self.give_back(holder, lost).await {
+            debug!(%error, "leases come back when they run out");
+        }
     }
 
     /// Queues that exist and match a prefix that the worker subscribed to.

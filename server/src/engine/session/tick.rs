@@ -83,6 +83,7 @@ impl Session {
             self.rebalance(now_ms);
         }
         self.notice_silence(now_ms);
+        self.renew_after_outage(false);
         self.renew_aged(now_ms);
         self.enforce_timeouts(now_ms);
         None

@@ -1,0 +1,7 @@
+//! The engine on a store of several shards, through outages, and beside other engines on the same store.
+mod kit;
+mod outage;
+mod redis;
+mod servers;
+mod shards;
+mod store;
