@@ -426,7 +426,7 @@ impl Inner {
 
     /// Other servers work on the same store.
     fn shared(&self) -> bool {
-        self.store.shards() > 1
+        self.store.is_shared()
     }
 
     async fn dispatch_event(&self, event: dispatch::Event) {

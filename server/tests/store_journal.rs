@@ -247,6 +247,6 @@ proptest! {
 
     #[test]
     fn opened_again_at_any_point_it_is_the_same(calls in store_support::calls()) {
-        store_support::run(&calls, model(), fresh());
+        store_support::run(&calls, async || (model(), fresh()));
     }
 }

@@ -131,6 +131,10 @@ fn take_effects(op: &mut Op) -> Vec<Effect> {
 
 #[async_trait]
 impl Store for TestStore {
+    fn is_shared(&self) -> bool {
+        self.shards() > 1
+    }
+
     fn shards(&self) -> u16 {
         self.shards.len() as u16
     }
