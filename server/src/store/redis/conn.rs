@@ -82,7 +82,7 @@ impl Conn {
     /// `Unavailable` = they cannot be reached now, or are reading their data.
     pub async fn open(target: &Target) -> Result<Self, StoreError> {
         let dialer = Arc::new(Dialer::new(target.clone()));
-        let map = scout::find(&dialer, 0).await?;
+        let map = scout::find(&dialer, 0, &[]).await?;
         let first = try_join_all(map.owners().into_iter().map(async |addr| {
             let dialed = dialer.master(addr).await.map_err(|fault| fault.at_open(addr))?;
             Ok::<_, StoreError>((addr.clone(), dialed))
@@ -192,7 +192,7 @@ impl Net {
                 Err(fault) => fault,
             };
             match fault.verdict() {
-                Verdict::Redial => link.suspect(&live),
+                Verdict::Redial => link.suspect(&live, &fault),
                 Verdict::Refresh => self.trouble.notify_one(),
                 Verdict::Keep => {}
             }
@@ -285,7 +285,7 @@ impl Net {
             let (link, live) = self.up(self.link(addr), deadline).await?;
             self.ask_health(&live).await.map_err(|fault| {
                 if fault.verdict() == Verdict::Redial {
-                    link.suspect(&live);
+                    link.suspect(&live, &fault);
                 }
                 (fault, link.addr.clone())
             })

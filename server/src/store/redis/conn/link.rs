@@ -21,7 +21,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub(super) struct Link {
     pub(super) addr: Addr,
     state: watch::Receiver<State>,
-    suspects: mpsc::Sender<u64>,
+    suspects: mpsc::Sender<(u64, Fault)>,
     keeper: JoinHandle<()>,
 }
 
@@ -58,9 +58,9 @@ impl Link {
     }
 
     /// This connection does not do what it should: open another. Calls under way on it may still be answered.
-    pub(super) fn suspect(&self, live: &Live) {
+    pub(super) fn suspect(&self, live: &Live, why: &Fault) {
         // Full = the keeper has suspicions enough.
-        _ = self.suspects.try_send(live.number);
+        _ = self.suspects.try_send((live.number, why.clone()));
     }
 }
 
@@ -74,7 +74,7 @@ struct Keeper {
     dialer: Arc<Dialer>,
     addr: Addr,
     states: watch::Sender<State>,
-    suspected: mpsc::Receiver<u64>,
+    suspected: mpsc::Receiver<(u64, Fault)>,
     trouble: Arc<Notify>,
 }
 
@@ -127,9 +127,7 @@ impl Keeper {
             tokio::select! {
                 _ = &mut closed => return Fault::Gone("the connection was closed".to_owned()),
                 suspect = self.suspected.recv() => match suspect {
-                    Some(suspect) if suspect == number => {
-                        return Fault::Gone("the server does not answer, or takes no writes".to_owned());
-                    }
+                    Some((suspect, why)) if suspect == number => return why,
                     Some(_) => {}
                     // The link is gone, and with it the wish for connections.
                     None => std::future::pending().await,

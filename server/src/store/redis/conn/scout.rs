@@ -1,6 +1,7 @@
 //! Finds out where things are: asks the sentinels for their master, a cluster for its slots.
 use std::{sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use redis::{Cmd, Value};
 use tokio::time::{sleep, timeout};
 
@@ -24,12 +25,12 @@ pub(super) async fn run(net: Arc<Net>) {
     loop {
         _ = timeout(ROUND, net.trouble.notified()).await;
         turn += 1;
-        // Known owners too: a cluster may have moved away from all the servers that the target names.
         let known: Vec<Addr> = net.maps.borrow().owners().into_iter().cloned().collect();
-        match find_among(&net.dialer, turn, &known).await {
+        match find(&net.dialer, turn, &known).await {
             Ok(map) => {
                 if **net.maps.borrow() != map {
-                    tracing::info!(masters = ?map.owners().iter().map(|addr| addr.to_string()).collect::<Vec<_>>(), "Redis has new masters");
+                    let masters: Vec<String> = map.owners().iter().map(|addr| addr.to_string()).collect();
+                    tracing::info!(?masters, "the masters of Redis are others now, or own other slots");
                 }
                 net.redraw(map);
             }
@@ -40,11 +41,6 @@ pub(super) async fn run(net: Arc<Net>) {
     }
 }
 
-/// Where things are now. `turn` says who is asked first.
-pub(super) async fn find(dialer: &Dialer, turn: usize) -> Result<Map, StoreError> {
-    find_among(dialer, turn, &[]).await
-}
-
 /// The first server that the target names.
 pub(super) fn first_of(target: &Target) -> &Addr {
     match &target.topology {
@@ -53,34 +49,49 @@ pub(super) fn first_of(target: &Target) -> &Addr {
     }
 }
 
-async fn find_among(dialer: &Dialer, turn: usize, known: &[Addr]) -> Result<Map, StoreError> {
-    let mut faults = Vec::new();
+/// Where things are. `known` = the masters so far; `turn` says which node is asked first.
+pub(super) async fn find(dialer: &Dialer, turn: usize, known: &[Addr]) -> Result<Map, StoreError> {
     match &dialer.target().topology {
-        Topology::Single(addr) => return Ok(Map::single(addr.clone())),
-        Topology::Sentinel { sentinels, master } => {
-            for addr in in_turn(sentinels, turn) {
-                match ask_sentinel(dialer, addr, master).await {
-                    Ok(found) => return Ok(Map::single(found)),
-                    Err(fault) => faults.push((fault, addr)),
-                }
-            }
-        }
-        Topology::Cluster(seeds) => {
-            for addr in in_turn(known, turn).chain(in_turn(seeds, turn)) {
-                match ask_node(dialer, addr).await {
-                    Ok(map) => return Ok(map),
-                    Err(fault) => faults.push((fault, addr)),
-                }
-            }
-        }
+        Topology::Single(addr) => Ok(Map::single(addr.clone())),
+        Topology::Sentinel { sentinels, master } => elected(dialer, sentinels, master, known).await,
+        Topology::Cluster(seeds) => drawn(dialer, seeds, turn, known).await,
     }
-    // One that denies or contradicts us says more than one that is not there.
-    let (worst, addr) = faults.iter().find(|(fault, _)| fault.is_denial()).unwrap_or(&faults[0]);
-    Err(worst.at_open(addr))
 }
 
-fn in_turn(addrs: &[Addr], turn: usize) -> impl Iterator<Item = &Addr> {
-    (0..addrs.len()).map(move |place| &addrs[(place + turn) % addrs.len()])
+type Faults = Vec<(Fault, Addr)>;
+
+/// One that denies or contradicts us says more than one that is not there.
+fn worst(faults: &Faults) -> StoreError {
+    let worst = faults.iter().find(|(fault, _)| fault.is_denial()).or(faults.first());
+    worst.map_or_else(|| StoreError::Unavailable("nobody was asked".to_owned()), |(fault, addr)| fault.at_open(addr))
+}
+
+/// The master that most sentinels name. A new one must be one: a sentinel that is cut off from the others may name an old one.
+async fn elected(dialer: &Dialer, sentinels: &[Addr], name: &str, known: &[Addr]) -> Result<Map, StoreError> {
+    let mut faults = Faults::new();
+    let mut votes: Vec<(usize, Addr)> = Vec::new();
+    let answers = join_all(sentinels.iter().map(|sentinel| ask_sentinel(dialer, sentinel, name))).await;
+    for (answer, sentinel) in answers.into_iter().zip(sentinels) {
+        match answer {
+            Ok(addr) => match votes.iter_mut().find(|(_, named)| *named == addr) {
+                Some((votes, _)) => *votes += 1,
+                None => votes.push((1, addr)),
+            },
+            Err(fault) => faults.push((fault, sentinel.clone())),
+        }
+    }
+    votes.sort_by_key(|(votes, _)| std::cmp::Reverse(*votes));
+    for (_, addr) in votes {
+        if known.contains(&addr) {
+            return Ok(Map::single(addr));
+        }
+        match dialer.master(&addr).await {
+            Ok(_) => return Ok(Map::single(addr)),
+            // What a master says comes before what a sentinel says.
+            Err(fault) => faults.insert(0, (fault, addr)),
+        }
+    }
+    Err(worst(&faults))
 }
 
 async fn ask_sentinel(dialer: &Dialer, sentinel: &Addr, master: &str) -> Result<Addr, Fault> {
@@ -107,20 +118,45 @@ async fn ask_sentinel(dialer: &Dialer, sentinel: &Addr, master: &str) -> Result<
     }
 }
 
-async fn ask_node(dialer: &Dialer, addr: &Addr) -> Result<Map, Fault> {
-    let mut conn = dialer.node(addr).await?.conn;
-    let mut question = Cmd::new();
-    question.arg("CLUSTER").arg("SLOTS");
-    let answer = match conn.send_packed_command(&question).await.map_err(|error| Fault::of(&error))? {
-        Value::ServerError(error) if error.code() == "ERR" => {
-            return Err(Fault::Wrong("this is no node of a cluster: write redis://HOST:PORT".to_owned()));
+/// The map of the first node that takes part in the cluster, else of one that is cut off from it. Known masters are asked
+/// before the seeds: a cluster may have moved away from all the servers that the target names.
+async fn drawn(dialer: &Dialer, seeds: &[Addr], turn: usize, known: &[Addr]) -> Result<Map, StoreError> {
+    let mut faults = Faults::new();
+    let mut stale = None;
+    let strangers = in_turn(seeds, turn).filter(|seed| !known.contains(seed));
+    for addr in in_turn(known, turn).chain(strangers) {
+        match ask_node(dialer, addr).await {
+            Ok((map, true)) => return Ok(map),
+            Ok((map, false)) => stale = stale.or(Some(map)),
+            Err(fault) => faults.push((fault, addr.clone())),
         }
-        Value::ServerError(error) => return Err(Fault::said(&error)),
-        answer => answer,
-    };
-    match Map::read(&answer, addr) {
+    }
+    stale.ok_or_else(|| worst(&faults))
+}
+
+fn in_turn(addrs: &[Addr], turn: usize) -> impl Iterator<Item = &Addr> {
+    (0..addrs.len()).map(move |place| &addrs[(place + turn) % addrs.len()])
+}
+
+/// The node's map, and whether it finds the cluster whole.
+async fn ask_node(dialer: &Dialer, addr: &Addr) -> Result<(Map, bool), Fault> {
+    let mut conn = dialer.node(addr).await?.conn;
+    let mut questions = redis::pipe();
+    questions.cmd("CLUSTER").arg("SLOTS").cmd("CLUSTER").arg("INFO");
+    let answers = conn.send_packed_commands(&questions, 0, 2).await.map_err(|error| Fault::of(&error))?;
+    let [slots, info] = answers.as_slice() else { return Err(Fault::Gone("an answer is missing".to_owned())) };
+    if let Value::ServerError(error) = slots {
+        return Err(match error.code() {
+            "ERR" => Fault::Wrong("this is no node of a cluster: write redis://HOST:PORT".to_owned()),
+            _ => Fault::said(error),
+        });
+    }
+    // Who may not ask takes it to be whole.
+    let whole =
+        !matches!(info, Value::BulkString(text) if String::from_utf8_lossy(text).contains("cluster_state:fail"));
+    match Map::read(slots, addr) {
         Some(map) if map.owners().is_empty() => Err(Fault::Gone("no slot has an owner yet".to_owned())),
-        Some(map) => Ok(map),
+        Some(map) => Ok((map, whole)),
         None => Err(Fault::Gone("CLUSTER SLOTS was not understood".to_owned())),
     }
 }
