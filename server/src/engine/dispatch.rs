@@ -10,16 +10,15 @@ use tokio::sync::{
     broadcast::{Receiver as Wakes, error::RecvError},
     mpsc,
 };
-use tracing::{error, warn};
+use tracing::error;
 
-use self::{lane::Lane, member::Member};
+use self::{deliver::ready_again, lane::Lane, member::Member};
 use super::{Inner, clock, order, session};
 use crate::{
     model::{
         ids::{JobId, Pattern, QueueName, Shard, TypeName},
         limits::STORE_BATCH,
-        op::{Act, Claim, Claimed, Guard, Leased, Op, Wake},
-        state::State,
+        op::{Claim, Claimed, Leased, Wake},
         worker::Subscription,
     },
     store::StoreError,
@@ -27,13 +26,10 @@ use crate::{
 
 pub use self::member::Types;
 
+mod deliver;
 mod lane;
 mod member;
 
-/// A job whose type nobody here handles waits so long, doubling up to the second number.
-const UNHANDLED_MS: (i64, i64) = (5_000, 60_000);
-/// A job whose only capable workers are busy goes back for so long, so that it blocks nobody else.
-const BUSY_MS: i64 = 500;
 /// Pause after a claim that failed; doubles up to the second.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(1);
@@ -94,6 +90,7 @@ pub enum Event {
         queue: QueueName,
         paused: bool,
     },
+    Look(QueueName),
     /// The pause after a failed claim is over.
     TryAgain(QueueName),
     /// After an outage of this shard: outcomes and renewals are through.
@@ -173,7 +170,7 @@ impl Dispatch {
             }
             Event::Claimed { queue, shard, plan, result } => self.claimed(queue, shard, plan, result),
             Event::QueueChanged { queue, paused } if paused => self.recall(&queue, usize::MAX),
-            Event::QueueChanged { queue, .. } => self.look(&queue),
+            Event::QueueChanged { queue, .. } | Event::Look(queue) => self.look(&queue),
             Event::TryAgain(queue) => {
                 if let Some(lane) = self.lanes.get_mut(&queue) {
                     lane.pausing = false;
@@ -209,6 +206,7 @@ impl Dispatch {
                 for member in self.members.values() {
                     _ = member.events.try_send(session::Event::LookAgain);
                 }
+                self.read_new_queues();
             }
         }
     }
@@ -442,129 +440,16 @@ impl Dispatch {
         }
     }
 
-    /// Routes jobs to members, those with a reservation first; what cannot be placed goes back.
-    fn deliver(&mut self, queue: &QueueName, plan: &mut [(Key, usize)], jobs: Vec<Leased>) {
-        let mut parcels: Vec<(Key, Vec<Leased>)> = plan.iter().map(|(key, n)| (*key, Vec::with_capacity(*n))).collect();
-        let mut back = Vec::new();
-        for job in jobs {
-            let bytes = size(&job);
-            let place = plan.iter().position(|(key, left)| {
-                *left > 0 && self.members.get(key).is_some_and(|m| m.types.handles(&job.meta.kind) && m.fits(bytes))
-            });
-            match place {
-                Some(index) => {
-                    let member = self.members.get_mut(&plan[index].0).expect("just found");
-                    plan[index].1 -= 1;
-                    member.in_use -= 1;
-                    member.count(queue, bytes);
-                    parcels[index].1.push(job);
-                }
-                None => back.push(job),
-            }
-        }
-        for (key, jobs) in parcels.into_iter().filter(|(_, jobs)| !jobs.is_empty()) {
-            let member = self.members.get(&key).expect("a parcel's member exists");
-            if let Err(error) = member.events.try_send(session::Event::Deliver(jobs)) {
-                let (mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) = error;
-                if let session::Event::Deliver(jobs) = event {
-                    let freed =
-                        Freed { queue: queue.clone(), count: jobs.len() as u32, bytes: jobs.iter().map(size).sum() };
-                    self.members.get_mut(&key).expect("a parcel's member exists").uncount(&freed);
-                    self.put_back(jobs.iter().map(|job| (job, ready_again())).collect());
-                }
-            }
-        }
-        if !back.is_empty() {
-            self.set_aside(queue, back);
-        }
-    }
-
-    /// Jobs that no free worker here takes: for a moment when one that handles them is merely busy, for longer when there
-    /// is none.
-    fn set_aside(&mut self, queue: &QueueName, jobs: Vec<Leased>) {
-        let lane = self.lanes.get_mut(queue).expect("jobs came from this lane");
-        let mut acts = Vec::with_capacity(jobs.len());
-        for job in &jobs {
-            let capable = lane
-                .members
-                .iter()
-                .filter_map(|key| self.members.get(key))
-                .any(|member| member.types.handles(&job.meta.kind));
-            let delay_ms = if capable {
-                BUSY_MS
-            } else {
-                let (count, delay_ms) = lane.unhandled.entry(job.meta.kind.clone()).or_insert((0, UNHANDLED_MS.0));
-                *count += 1;
-                if *count == 1 {
-                    warn!(%queue, kind = %job.meta.kind, "no connected worker handles this type");
-                }
-                let now = *delay_ms;
-                *delay_ms = (now * 2).min(UNHANDLED_MS.1);
-                now
-            };
-            acts.push((
-                job,
-                Act::Later {
-                    to: State::Scheduled,
-                    delay_ms,
-                    counts: false,
-                    outcome: None,
-                    checkpoint: None,
-                    effects: Vec::new(),
-                },
-            ));
-        }
-        self.put_back(acts);
-    }
-
-    fn put_back(&self, acts: Vec<(&Leased, Act)>) {
-        let ops =
-            acts.into_iter().map(|(job, act)| Op { id: job.meta.id, guard: Guard::Token(job.secret), act }).collect();
-        let inner = self.inner.clone();
+    /// Queues that came to be while nobody heard of it.
+    fn read_new_queues(&self) {
+        let subscriptions: Vec<Subscription> =
+            self.members.values().flat_map(|member| member.subscriptions.iter().cloned()).collect();
+        let (inner, events) = (self.inner.clone(), self.events.clone());
         tokio::spawn(async move {
-            // If this fails the delivery leases run out by themselves.
-            if let Err(error) = inner.apply(ops).await {
-                warn!(%error, "jobs that found no worker come back when their delivery leases run out");
+            for queue in inner.matching_queues(&subscriptions).await.unwrap_or_default() {
+                _ = events.send(Event::Look(queue)).await;
             }
         });
-    }
-
-    /// The queue is empty and somebody is idle: ask those who hold more than they can run to give the rest back.
-    fn recall_surplus(&mut self, queue: &QueueName) {
-        let Some(lane) = self.lanes.get(queue) else { return };
-        if lane.members.len() < 2 {
-            return;
-        }
-        let idle: usize = lane
-            .members
-            .iter()
-            .filter_map(|key| self.members.get(key))
-            .map(|m| if m.window.accepting { m.concurrency().saturating_sub(m.in_use) as usize } else { 0 })
-            .sum();
-        if idle > 0 {
-            self.recall(queue, idle);
-        }
-    }
-
-    fn recall(&mut self, queue: &QueueName, most: usize) {
-        let Some(lane) = self.lanes.get(queue) else { return };
-        let mut left = most;
-        for key in &lane.members {
-            let Some(member) = self.members.get_mut(key) else { continue };
-            let surplus = match most {
-                usize::MAX => usize::MAX,
-                _ => member.in_use.saturating_sub(member.concurrency()) as usize,
-            };
-            let count = surplus.min(left);
-            if count == 0 || (member.recalling && most != usize::MAX) {
-                continue;
-            }
-            let recall = session::Event::Recall { queue: queue.clone(), count };
-            if member.events.try_send(recall).is_ok() {
-                member.recalling = true;
-                left = left.saturating_sub(count);
-            }
-        }
     }
 
     fn read_queue(&self, queue: QueueName) {
@@ -582,10 +467,6 @@ fn try_later(events: mpsc::Sender<Event>, queue: QueueName, pause: Duration) {
         tokio::time::sleep(pause).await;
         _ = events.send(Event::TryAgain(queue)).await;
     });
-}
-
-fn ready_again() -> Act {
-    Act::Ready { front: true, crashed: false, attempt: None, checkpoint: None }
 }
 
 /// Bytes of a job that count against a window.

@@ -1,12 +1,15 @@
 //! The workers of all servers: each server of a shared store keeps one document with those connected to it, and reads
 //! those of the others. A view, a few seconds old; no correctness depends on it.
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Mutex, time::Instant};
 use tracing::debug;
 
-use super::{Inner, note::Note};
+use super::{Inner, note::Note, sessions::DIRECTIVE};
 use crate::{
     model::{ids::Shard, time::SECOND, worker::WorkerView},
     store::{Cas, StoreError},
@@ -17,6 +20,8 @@ const VERSION: u8 = 1;
 /// A server that has not written for so long is gone; who sees its document removes it.
 const GONE_MS: i64 = 45 * SECOND;
 
+/// A session that is connected nowhere for so long is over.
+const ORPHANED: Duration = Duration::from_secs(3_600);
 /// What was read of the others serves for so long.
 const FRESH: Duration = Duration::from_millis(500);
 
@@ -40,6 +45,8 @@ struct Own {
     version: u64,
     /// The server stops: nothing is written any more.
     retired: bool,
+    /// Directives of sessions that are connected nowhere, and since when.
+    orphans: HashMap<String, Instant>,
 }
 
 impl Inner {
@@ -55,6 +62,28 @@ impl Inner {
         if let Err(error) = self.others().await {
             debug!(%error, "the other servers are not seen");
         }
+        if let Err(error) = self.forget_directives().await {
+            debug!(%error, "directives of sessions that are gone stay for now");
+        }
+    }
+
+    /// A session that has not been seen for an hour does not come back: its directive goes. One server looks after that.
+    async fn forget_directives(&self) -> Result<(), StoreError> {
+        if !self.peers.is_first(Shard(0)) {
+            return Ok(());
+        }
+        let docs = self.store.docs(Shard(0), DIRECTIVE).await?;
+        let connected: HashSet<String> = self.workers_everywhere().await.into_iter().map(|w| w.session_id).collect();
+        let gone = |key: &str| !connected.contains(&key[DIRECTIVE.len()..]);
+        let mut own = self.roster.own.lock().await;
+        own.orphans.retain(|key, _| gone(key) && docs.iter().any(|(found, _)| found == key));
+        for (key, doc) in docs.into_iter().filter(|(key, _)| gone(key)) {
+            let since = *own.orphans.entry(key.clone()).or_insert_with(Instant::now);
+            if since.elapsed() >= ORPHANED {
+                self.store.doc(Shard(0), key, doc.version, None).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn show_workers(&self) -> Result<(), StoreError> {

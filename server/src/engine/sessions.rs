@@ -273,7 +273,8 @@ impl Inner {
 /// A version that no document reaches.
 const NO_VERSION: u64 = (1 << 48) - 1;
 
-const DIRECTIVE: &str = "directive/";
+/// What the keys of directives open with; the session follows.
+pub const DIRECTIVE: &str = "directive/";
 
 fn directive_key(session_id: &str) -> String {
     format!("{DIRECTIVE}{session_id}")

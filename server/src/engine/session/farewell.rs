@@ -30,9 +30,10 @@ impl Session {
             self.on_answer(answer);
         }
         match how {
-            Some(SessionEnd::Moved) => {}
+            // What came after the newer stream had taken over, its worker has never seen.
+            Some(SessionEnd::Moved) => self.give_back_all("the worker is connected elsewhere").await,
             Some(SessionEnd::Clean) => {
-                self.give_back_all().await;
+                self.give_back_all("the worker left").await;
                 if let Err(error) = self.inner.drop_directive(&self.hello.session_id).await {
                     debug!(%error, "the session's directive stays");
                 }
@@ -42,10 +43,10 @@ impl Session {
         info!(session = %self.hello.session_id, worker = %self.hello.worker_id, end = ?how, "worker disconnected");
     }
 
-    /// A clean end: what is still held goes back as it is.
-    async fn give_back_all(&mut self) {
+    /// What is still held goes back as it is.
+    async fn give_back_all(&mut self, reason: &str) {
         let released = || Happened::Reported {
-            ended: Ended::Released { reason: "the worker left".to_owned() },
+            ended: Ended::Released { reason: reason.to_owned() },
             run_ms: None,
             checkpoint: None,
             effects: Vec::new(),
