@@ -11,6 +11,7 @@ pub mod cut;
 pub mod dynamic;
 pub mod inbox;
 pub mod ledger;
+pub mod load;
 pub mod log;
 pub mod pattern;
 pub mod play;

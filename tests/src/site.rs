@@ -17,7 +17,7 @@ use tonic::Status;
 use crate::{
     clients::Clients,
     ledger::{
-        Fate, History, Millis, Run, Verdict,
+        Fate, History, Millis, Produced, Run, Verdict,
         read::{self, files, jobs, recorded},
     },
     process::Signal,
@@ -252,10 +252,15 @@ impl Site {
         files(self.dir.path(), "worker").iter().flat_map(|path| read::runs(path)).collect()
     }
 
+    /// What producers wrote down so far.
+    pub fn produced(&self) -> Vec<Produced> {
+        files(self.dir.path(), "producer").iter().flat_map(|path| read::produced(path)).collect()
+    }
+
     /// Everything written down, and everything the server says now.
     pub fn history(&self) -> History {
         History {
-            produced: files(self.dir.path(), "producer").iter().flat_map(|path| read::produced(path)).collect(),
+            produced: self.produced(),
             runs: self.runs(),
             jobs: self.jobs("").iter().map(recorded).collect(),
             server_kills: self.server_kills.clone(),
