@@ -34,6 +34,7 @@ mod bulk;
 pub mod clock;
 mod contact;
 mod dispatch;
+mod enqueue;
 mod hub;
 pub mod invariants;
 mod jobs;
@@ -59,12 +60,23 @@ pub use session::SessionHandle;
 
 pub use crate::store::{Durability, StoreError, StoreInfo};
 
+/// How an enqueue was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    Created,
+    /// The id, or the idempotency key, was there before with the same content: the first job stands.
+    Duplicate,
+    /// The uniqueness key is another job's, which stands.
+    Kept,
+    /// The uniqueness key is another job's, which was changed.
+    Replaced,
+}
+
 /// What became of one enqueue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enqueued {
     pub id: JobId,
-    /// The id was there before with the same content: the first job stands.
-    pub duplicate: bool,
+    pub status: Accepted,
     pub state: State,
     /// When it becomes, or became, runnable.
     pub ready_ms: i64,
@@ -75,6 +87,8 @@ pub struct Enqueued {
 pub enum EnqueueError {
     #[error("job {0} exists with another type or payload")]
     IdConflict(JobId),
+    #[error("job {0} has the uniqueness key")]
+    UniqueConflict(JobId),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -93,6 +107,9 @@ pub enum JobError {
     /// The etag is of an older record.
     #[error("the record has changed since it was read")]
     EtagMismatch,
+    /// The job would need its uniqueness key again.
+    #[error("job {0} has the uniqueness key")]
+    UniqueConflict(JobId),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -183,6 +200,8 @@ pub enum JobEvent {
 #[derive(Clone, Debug)]
 pub struct QueueView {
     pub facts: QueueFacts,
+    /// Shards of the store that its new jobs are spread over.
+    pub shards: u16,
     pub rates: Rates,
     pub workers: u32,
     pub slots: u32,
@@ -417,11 +436,6 @@ impl Inner {
 
     fn draining(&self) -> bool {
         self.draining.load(Relaxed)
-    }
-
-    /// The id of a new job of `queue`: the proposal, with the shard that keeps the job stamped in.
-    fn place(&self, queue: &QueueName, proposal: uuid::Uuid) -> JobId {
-        JobId::stamp(proposal, self.store.place(queue, proposal))
     }
 
     /// Other servers work on the same store.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
-    op::{Claim, Claimed, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
+    op::{Claim, Claimed, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
     queue::{QueueChange, QueueFacts},
 };
 
@@ -146,10 +146,10 @@ pub trait Store: Send + Sync + 'static {
         1
     }
 
-    /// The shard of a new job of this queue. The same proposal always gets the same one, so that a repeated enqueue meets
-    /// its first.
-    fn place(&self, queue: &QueueName, proposal: Uuid) -> Shard {
-        let _ = (queue, proposal);
+    /// The shard of a new job of this queue. The same key, or without one the same proposal, always gets the same one, so
+    /// that a repeated enqueue meets its first.
+    fn place(&self, queue: &QueueName, proposal: Uuid, key: Option<KeyHash>) -> Shard {
+        let _ = (queue, proposal, key);
         Shard(0)
     }
 
@@ -157,6 +157,21 @@ pub trait Store: Send + Sync + 'static {
     fn shards_of(&self, queue: &QueueName) -> Vec<Shard> {
         let _ = queue;
         vec![Shard(0)]
+    }
+
+    /// Over how many shards new jobs of this queue are spread.
+    fn width(&self, queue: &QueueName) -> u16 {
+        let _ = queue;
+        1
+    }
+
+    /// Spreads the queue over so many shards, 1 to [`Store::shards`]: from a minute from now on, so that every server knows
+    /// of it before it counts. Jobs that are there stay where they are, and go on being claimed.
+    async fn widen(&self, queue: QueueName, shards: u16) -> Result<(), StoreError> {
+        match shards {
+            1 => Ok(()),
+            _ => Err(StoreError::Refused(format!("this store has one shard: it cannot spread {queue}"))),
+        }
     }
 
     /// Tells the other servers of this store something, as [`Wake::Told`]; the teller hears it too. Lossy. Does nothing

@@ -19,7 +19,7 @@ use super::{
     unary,
 };
 use crate::{
-    engine::{Engine, Enqueued},
+    engine::{Accepted, Engine, Enqueued},
     model::{
         filter::JOB_FIELDS,
         ids::JobId,
@@ -205,7 +205,12 @@ async fn enqueue_read(engine: &Engine, read: Vec<Parsed<crate::model::job::JobSp
 }
 
 fn status(done: &Enqueued) -> v1::EnqueueStatus {
-    if done.duplicate { v1::EnqueueStatus::Duplicate } else { v1::EnqueueStatus::Created }
+    match done.status {
+        Accepted::Created => v1::EnqueueStatus::Created,
+        Accepted::Duplicate => v1::EnqueueStatus::Duplicate,
+        Accepted::Kept => v1::EnqueueStatus::Kept,
+        Accepted::Replaced => v1::EnqueueStatus::Replaced,
+    }
 }
 
 fn enqueue_result(outcome: Parsed<Enqueued>) -> v1::EnqueueResult {

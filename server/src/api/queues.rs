@@ -95,6 +95,31 @@ impl Queues {
         Ok(v1::ResumeQueuesResponse { names: names.iter().map(ToString::to_string).collect() })
     }
 
+    /// Of the configuration, the shards so far: what else is asked for is refused, never ignored.
+    async fn put(&self, request: v1::PutQueueRequest) -> Parsed<v1::PutQueueResponse> {
+        let name = name("name", &request.name)?;
+        if !request.etag.is_empty() {
+            return Err(ApiError::disabled_field("etag"));
+        }
+        let config = request.config.unwrap_or_default();
+        let shards = config.shards;
+        if config != (v1::QueueConfig { shards, ..v1::QueueConfig::default() }) {
+            return Err(ApiError::disabled_field("config (but for shards)"));
+        }
+        let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
+        if let Some(path) = paths.iter().find(|path| *path != "shards") {
+            return Err(ApiError::disabled_field(&format!("update_mask ({path})")));
+        }
+        let most = self.engine.most_shards();
+        let wanted = u16::try_from(shards).ok().filter(|shards| *shards <= most);
+        let Some(wanted) = wanted else {
+            let message = format!("must be 0 to {most}, the number of shards of this store");
+            return Err(ApiError::field("config.shards", message));
+        };
+        let view = self.engine.widen(name, wanted.max(1)).await?;
+        Ok(v1::PutQueueResponse { queue: Some(queue(self.engine.wall_ms(), view)) })
+    }
+
     async fn purge(&self, request: v1::PurgeQueueRequest) -> Parsed<v1::PurgeQueueResponse> {
         let name = name("name", &request.name)?;
         let question = token::question(&["PurgeQueue", name.as_str()]);
@@ -133,8 +158,8 @@ impl QueueService for Queues {
         answer(self.get(request.into_inner()).await)
     }
 
-    async fn put_queue(&self, _: Request<v1::PutQueueRequest>) -> Answer<v1::PutQueueResponse> {
-        answer(Err(ApiError::disabled("PutQueue")))
+    async fn put_queue(&self, request: Request<v1::PutQueueRequest>) -> Answer<v1::PutQueueResponse> {
+        answer(self.put(request.into_inner()).await)
     }
 
     async fn pause_queues(&self, request: Request<v1::PauseQueuesRequest>) -> Answer<v1::PauseQueuesResponse> {

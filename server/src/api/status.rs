@@ -45,7 +45,7 @@ reasons! {
     InvalidArgument: InvalidField = "INVALID_FIELD", InvalidFilter = "INVALID_FILTER",
         PayloadNotUtf8 = "PAYLOAD_NOT_UTF8", ProtocolViolation = "PROTOCOL_VIOLATION";
     NotFound: JobNotFound = "JOB_NOT_FOUND", QueueNotFound = "QUEUE_NOT_FOUND", WorkerNotFound = "WORKER_NOT_FOUND";
-    AlreadyExists: IdConflict = "ID_CONFLICT";
+    AlreadyExists: IdConflict = "ID_CONFLICT", UniqueConflict = "UNIQUE_CONFLICT";
     Aborted: EtagMismatch = "ETAG_MISMATCH", SessionMoved = "SESSION_MOVED";
     FailedPrecondition: JobRunning = "JOB_RUNNING", JobTerminal = "JOB_TERMINAL",
         RevisionUnsupported = "REVISION_UNSUPPORTED";
@@ -165,6 +165,13 @@ impl ApiError {
         Self::new(Reason::JobNotFound, format!("no job {id}")).about("job", id.to_string())
     }
 
+    /// The uniqueness key is held by this job.
+    fn unique_conflict(by: JobId) -> Self {
+        Self::new(Reason::UniqueConflict, format!("job {by} has the uniqueness key"))
+            .with("job_id", by.to_string())
+            .about("job", by.to_string())
+    }
+
     pub fn queue_not_found(name: &str) -> Self {
         Self::new(Reason::QueueNotFound, format!("no queue {name}")).about("queue", name)
     }
@@ -261,6 +268,7 @@ impl From<EnqueueError> for ApiError {
             EnqueueError::IdConflict(id) => Self::new(Reason::IdConflict, error.to_string())
                 .with("job_id", id.to_string())
                 .about("job", id.to_string()),
+            EnqueueError::UniqueConflict(by) => Self::unique_conflict(by),
             EnqueueError::Store(error) => error.into(),
         }
     }
@@ -271,6 +279,7 @@ impl From<JobError> for ApiError {
         let message = error.to_string();
         match error {
             JobError::NotFound(id) => Self::job_not_found(id),
+            JobError::UniqueConflict(by) => Self::unique_conflict(by),
             JobError::Running => Self::new(Reason::JobRunning, message),
             JobError::Terminal(state) => Self::new(Reason::JobTerminal, message).with("state", state.name()),
             JobError::WrongState(state) => {

@@ -5,12 +5,47 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::model::{
     ids::{JobId, TypeName},
     job::{Body, Expiry, JobSpec, Payload, Start, Task, TaskCodec},
-    op::NewJob,
+    op::{KeyHash, NewJob, UniqueKey},
     policy::Policy,
 };
 
+/// Keys of a job as the store knows them: hashes, apart by queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keys {
+    unique: Option<UniqueKey>,
+    idempotency: Option<(KeyHash, i64)>,
+}
+
+impl Keys {
+    /// The one that places the job.
+    pub fn first(&self) -> Option<KeyHash> {
+        self.unique.map(|unique| unique.hash).or(self.idempotency.map(|(hash, _)| hash))
+    }
+}
+
+/// The keys of `spec`. A uniqueness key that is empty is a hash of type and payload.
+pub fn keys(spec: &JobSpec) -> Keys {
+    let hash = |what: u8, key: &[u8]| {
+        let mut hash = Xxh3::new();
+        hash.update(&[what]);
+        hash.update(spec.queue().as_str().as_bytes());
+        hash.update(&[0]);
+        hash.update(key);
+        hash.digest128().to_be_bytes()
+    };
+    let unique = spec.unique.as_ref().map(|unique| UniqueKey {
+        hash: match unique.key.as_str() {
+            "" => hash(2, &content(&spec.kind, spec.payload.as_ref()).to_be_bytes()),
+            key => hash(1, key.as_bytes()),
+        },
+        hold: unique.hold,
+    });
+    let idempotency = spec.idempotency.as_ref().map(|(key, keep_ms)| (hash(3, key.as_bytes()), *keep_ms));
+    Keys { unique, idempotency }
+}
+
 /// The record that `spec` becomes under `id`, at `now_ms` on the wall clock.
-pub fn admit(spec: JobSpec, id: JobId, now_ms: i64, codec: &dyn TaskCodec) -> NewJob {
+pub fn admit(spec: JobSpec, keys: Keys, id: JobId, now_ms: i64, codec: &dyn TaskCodec) -> NewJob {
     let defaults = Policy::default();
     let policy = Policy {
         retry: spec.retry.over(defaults.retry),
@@ -46,6 +81,8 @@ pub fn admit(spec: JobSpec, id: JobId, now_ms: i64, codec: &dyn TaskCodec) -> Ne
         expire_ms,
         create_ms: now_ms,
         content,
+        unique: keys.unique,
+        idempotency: keys.idempotency,
         body: Body { policy, task: codec.encode(task) }.encode(),
     }
 }

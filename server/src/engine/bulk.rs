@@ -210,6 +210,7 @@ impl Inner {
                 match verdict {
                     Verdict::Done(_) | Verdict::Already(_) => done.affected += 1,
                     Verdict::NotFound => done.fail(id, JobError::NotFound(id)),
+                    Verdict::KeyTaken(by) => done.fail(id, JobError::UniqueConflict(by)),
                     Verdict::Conflict(State::Running) if round + 1 == ROUNDS => done.fail(id, JobError::Running),
                     Verdict::Conflict(state) if round + 1 == ROUNDS => done.fail(id, JobError::WrongState(state)),
                     Verdict::Stale | Verdict::CancelRequested(_) if round + 1 == ROUNDS => {
@@ -228,7 +229,7 @@ impl Inner {
     }
 
     /// The body with its policy and task edited. `None` when nothing of it changed.
-    fn edited(
+    pub(super) fn edited(
         &self,
         record: &Record,
         edit: impl FnOnce(&mut Policy, &mut crate::model::job::Task),

@@ -1,20 +1,19 @@
-//! Calls about jobs: enqueue, read, list, wait, watch. Changes in bulk are in `bulk`.
+//! Calls about jobs: read, list, wait, watch. Enqueuing is in `enqueue`, changes in bulk are in `bulk`.
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::{
-    Cursor, Engine, EnqueueError, Enqueued, Inner, JobError, JobEvent, JobPage, admit, clock,
+    Cursor, Engine, Inner, JobError, JobEvent, JobPage,
     hub::{Interest, Listener},
-    spread,
 };
 use crate::{
     model::{
         filter::{Filter, Row, Value},
         ids::{JobId, QueueName},
-        job::{JobSpec, LogLine, Parts, Record, Task},
+        job::{LogLine, Parts, Record, Task},
         limits::{EXAMINED, STORE_BATCH},
-        op::{ListQuery, NewJob, Put},
+        op::ListQuery,
         state::{State, StateSet},
     },
     store::StoreError,
@@ -26,22 +25,6 @@ const WATCH_EVENTS: usize = 16;
 const WATCH_LINES: usize = 500;
 
 impl Engine {
-    /// Records jobs; one answer per job, in order. `dry_run` checks without recording.
-    pub async fn enqueue(&self, jobs: Vec<JobSpec>, dry_run: bool) -> Vec<Result<Enqueued, EnqueueError>> {
-        let inner = &self.0;
-        let now_ms = inner.wall_ms();
-        let admit = |spec: JobSpec| {
-            let id = inner.place(spec.queue(), spec.id.unwrap_or_else(clock::uuid));
-            admit::admit(spec, id, now_ms, &*inner.codec)
-        };
-        let admitted = jobs.into_iter().map(admit);
-        if dry_run {
-            admitted.map(|job| Ok(would_be(&job, now_ms))).collect()
-        } else {
-            inner.put(admitted.collect()).await
-        }
-    }
-
     pub async fn get(&self, id: JobId, parts: Parts) -> Result<Record, JobError> {
         self.0.read(id, parts).await
     }
@@ -114,24 +97,6 @@ impl Engine {
 }
 
 impl Inner {
-    /// Errors are those of single calls to the store: jobs of other shards may be in.
-    async fn put(&self, jobs: Vec<NewJob>) -> Vec<Result<Enqueued, EnqueueError>> {
-        let named: Vec<(JobId, QueueName, QueueName)> =
-            jobs.iter().map(|job| (job.id, job.queue.clone(), job.kind.clone())).collect();
-        let call = |shard, jobs| async move { self.heard(shard, self.store.put(shard, jobs).await) };
-        let puts = spread::spread(jobs, |job| job.id.shard(), call).await;
-        let mut counted = self.meters.batch();
-        let answer = |((id, queue, kind), put): ((JobId, QueueName, QueueName), Result<Put, StoreError>)| match put? {
-            Put::Created { state, ready_ms } => {
-                counted.enqueued(&queue, &kind);
-                Ok(Enqueued { id, duplicate: false, state, ready_ms })
-            }
-            Put::Exists { state, ready_ms, same: true } => Ok(Enqueued { id, duplicate: true, state, ready_ms }),
-            Put::Exists { same: false, .. } => Err(EnqueueError::IdConflict(id)),
-        };
-        named.into_iter().zip(puts).map(answer).collect()
-    }
-
     pub(super) async fn read(&self, id: JobId, parts: Parts) -> Result<Record, JobError> {
         let found = self.heard_reading(id.shard(), self.store.get(&[id], parts).await)?;
         found.into_iter().next().flatten().ok_or(JobError::NotFound(id))
@@ -222,13 +187,6 @@ fn needed(filter: &Filter, parts: Parts) -> Parts {
 /// It passes: whoever waits, looks again.
 fn is_outage(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_))
-}
-
-/// What a dry run answers.
-fn would_be(job: &NewJob, now_ms: i64) -> Enqueued {
-    let ready_ms = admit::starts_at(job.start, now_ms);
-    let state = if ready_ms > now_ms { State::Scheduled } else { State::Ready };
-    Enqueued { id: job.id, duplicate: false, state, ready_ms }
 }
 
 /// A job as filters see it.

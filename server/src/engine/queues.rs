@@ -31,6 +31,7 @@ impl Engine {
                 slots_busy += worker.in_flight;
             }
             QueueView {
+                shards: self.0.store.width(&facts.name),
                 rates: rates.get(&facts.name).copied().unwrap_or_default(),
                 workers,
                 slots,
@@ -50,6 +51,19 @@ impl Engine {
         let (reply, answer) = oneshot::channel();
         self.0.dispatch_event(dispatch::Event::Unhandled(reply)).await;
         answer.await.unwrap_or_default()
+    }
+
+    /// Shards that a queue can be spread over.
+    pub fn most_shards(&self) -> u16 {
+        self.0.store.shards()
+    }
+
+    /// Spreads a queue over so many shards, a minute from now. Makes it if it is not there.
+    pub async fn widen(&self, name: QueueName, shards: u16) -> Result<QueueView, StoreError> {
+        self.0.store.set_queue(name.clone(), QueueChange::ResumeIfDue).await?;
+        self.0.store.widen(name.clone(), shards).await?;
+        let view = self.queues(Some(vec![name])).await?.pop();
+        view.ok_or_else(|| StoreError::Unavailable("the queue has vanished".to_owned()))
     }
 
     /// Answers once no lease can be issued any more. Makes the queues that are not there.

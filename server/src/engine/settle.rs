@@ -121,8 +121,7 @@ impl Inner {
         let child = |(index, spec): (usize, &JobSpec)| {
             let proposal = spec.id.unwrap_or_else(|| admit::spawned(parent.id, parent.delivery, index));
             let spec = JobSpec { parent: Some(parent.id), ..spec.clone() };
-            let id = self.place(spec.queue(), proposal);
-            Effect::Put(admit::admit(spec, id, now_ms, &*self.codec))
+            Effect::Put(self.admit(JobSpec { id: Some(proposal), ..spec }, now_ms))
         };
         specs.iter().enumerate().map(child).collect()
     }
@@ -189,5 +188,6 @@ fn tally(item: &Settling, verdict: Verdict, done: &mut Settled, counted: &mut Ba
         }
         Verdict::NotFound => done.reject(&item.report, RejectionReason::UnknownLease, "no such job"),
         Verdict::CancelRequested(_) => unreachable!("decided again by the caller"),
+        Verdict::KeyTaken(_) => unreachable!("an outcome takes no key"),
     }
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{
     ids::{JobId, QueueName, TypeName},
+    op::Hold,
     policy::{Policy, RetrySpec},
     state::State,
 };
@@ -65,6 +66,32 @@ pub struct JobSpec {
     pub retention_ms: Option<i64>,
     pub dead_retention_ms: Option<i64>,
     pub parent: Option<JobId>,
+    pub unique: Option<Unique>,
+    /// A name that the producer gives the request, at most 256 bytes, and for how many milliseconds it is remembered.
+    pub idempotency: Option<(String, i64)>,
+}
+
+/// What a producer asks for: at most one job per key in its queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unique {
+    /// At most 256 bytes; empty = a hash of type and payload.
+    pub key: String,
+    pub hold: Hold,
+    pub conflict: Conflict,
+}
+
+/// What becomes of a newcomer whose key is another job's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conflict {
+    /// It is dropped, and the other job is the answer.
+    #[default]
+    Keep,
+    /// It is refused.
+    Reject,
+    /// Its payload and start go into the other job, if that was never handed out; else as Keep.
+    Replace,
+    /// Its start goes into the other job, if that was never handed out; else as Keep.
+    Debounce,
 }
 
 impl JobSpec {

@@ -21,8 +21,40 @@ pub struct NewJob {
     pub create_ms: i64,
     /// Hash of what the job is, so that a repeat can be told from a conflict.
     pub content: u64,
+    /// At most one job at a time holds it.
+    pub unique: Option<UniqueKey>,
+    /// Names the request: remembered for so many milliseconds even when the job is gone.
+    pub idempotency: Option<(KeyHash, i64)>,
     /// [`Body::encode`]d.
     pub body: Bytes,
+}
+
+/// A key of a job: a hash of the queue, the fairness key and the key itself.
+pub type KeyHash = [u8; 16];
+
+/// A uniqueness key, and how long its job holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UniqueKey {
+    pub hash: KeyHash,
+    pub hold: Hold,
+}
+
+/// How long a uniqueness key is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hold {
+    /// Until the job ends. RetryJobs takes it again.
+    UntilFinished,
+    /// Until the job is first handed out, and never again.
+    UntilStarted,
+    /// For so many milliseconds, whatever the job does.
+    For(i64),
+}
+
+/// Which of its keys a job could not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    Unique,
+    Idempotency,
 }
 
 /// What became of one [`NewJob`].
@@ -38,6 +70,22 @@ pub enum Put {
         ready_ms: i64,
         same: bool,
     },
+    /// A key that it was to have is another job's: nothing changed.
+    Held {
+        by: JobId,
+        key: KeyKind,
+        /// The holder as it is; `None` = it is gone, and the key is still remembered.
+        job: Option<HeldBy>,
+    },
+}
+
+/// The job that holds a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBy {
+    pub state: State,
+    pub ready_ms: i64,
+    /// Its content is that of the job that wanted the key.
+    pub same: bool,
 }
 
 /// A request for jobs of one queue.
@@ -198,6 +246,8 @@ pub enum Verdict {
     /// Not done: the job has been asked to stop, and this act (Later, Ready) would run it again.
     CancelRequested(CancelRequest),
     NotFound,
+    /// Not done: the uniqueness key that the job would hold again is this one's.
+    KeyTaken(JobId),
 }
 
 /// Something due.

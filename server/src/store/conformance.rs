@@ -14,6 +14,7 @@ pub mod admin;
 pub mod cancels;
 pub mod claims;
 pub mod grid;
+pub mod keys;
 pub mod kit;
 pub mod leases;
 pub mod lockstep;
@@ -135,6 +136,12 @@ macro_rules! store_conformance {
             queues::facts_are_exact,
             queues::wakes_on_the_edge_only,
             queues::lists_page_without_gaps,
+            keys::a_job_holds_its_key_until_it_ends,
+            keys::two_in_one_call_are_one,
+            keys::a_key_until_the_start_is_free_once_handed_out,
+            keys::a_key_for_a_time_outlives_its_job,
+            keys::a_request_is_remembered_by_its_key,
+            keys::a_retry_needs_its_key,
             trims::records_go_when_their_time_is_up,
             trims::the_oldest_go_when_there_are_too_many,
         }

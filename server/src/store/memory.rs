@@ -23,6 +23,7 @@ mod claim;
 mod codec;
 mod due;
 mod index;
+mod keys;
 mod load;
 pub mod machine;
 mod names;

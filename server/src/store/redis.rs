@@ -25,7 +25,7 @@ use super::{Cas, Disagreements, Doc, Store, StoreError, StoreInfo};
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
-    op::{Claim, Claimed, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
+    op::{Claim, Claimed, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
     queue::{QueueChange, QueueFacts},
     time::Clock,
 };
@@ -169,12 +169,20 @@ impl Store for RedisStore {
         self.core.layout.shards()
     }
 
-    fn place(&self, queue: &QueueName, proposal: Uuid) -> Shard {
-        self.core.placing.place(queue, proposal)
+    fn place(&self, queue: &QueueName, proposal: Uuid, key: Option<KeyHash>) -> Shard {
+        self.core.placing.place(queue, proposal, key)
     }
 
     fn shards_of(&self, queue: &QueueName) -> Vec<Shard> {
         self.core.placing.shards_of(queue)
+    }
+
+    fn width(&self, queue: &QueueName) -> u16 {
+        self.core.placing.width(queue)
+    }
+
+    async fn widen(&self, queue: QueueName, shards: u16) -> Result<(), StoreError> {
+        self.core.widen(&queue, shards).await
     }
 
     async fn tell(&self, note: Bytes) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@
 use super::slot::{Slot, Stamp, flag};
 use crate::model::{
     job::{Attempt, AttemptResult, CancelRequest, Outcome, Payload, Progress, Start},
-    op::{Act, DueKind, Effect, Facts, Guard, NewJob, Verdict},
+    op::{Act, DueKind, Effect, Facts, Guard, Hold, KeyHash, NewJob, UniqueKey, Verdict},
     policy::TOMBSTONE_MS,
     state::{State, sources},
     time::Now,
@@ -89,6 +89,15 @@ pub(super) fn new_job(now: Now, job: &NewJob, queue: u32, kind: u32) -> (Slot, L
     if job.expire_ms != 0 {
         slot.extra_mut().expire_ms = job.expire_ms;
     }
+    match job.unique {
+        Some(UniqueKey { hash, hold: hold @ (Hold::UntilFinished | Hold::UntilStarted) }) => {
+            slot.extra_mut().unique = hash;
+            slot.set(flag::UNIQUE, true);
+            slot.set(flag::UNTIL_STARTED, hold == Hold::UntilStarted);
+        }
+        // Remembered beside the job: it may outlive it.
+        Some(UniqueKey { hold: Hold::For(_), .. }) | None => {}
+    }
     (slot, line)
 }
 
@@ -148,6 +157,12 @@ pub(super) fn may(slot: &Slot, act: &Act) -> Result<(), Verdict> {
         Some(cancel) => Err(Verdict::CancelRequested(cancel.clone())),
         None => Ok(()),
     }
+}
+
+/// The uniqueness key that a job takes again when it leaves an end: it must be free.
+pub(super) fn takes_again(slot: &Slot, act: &Act) -> Option<KeyHash> {
+    let extra = slot.extra.as_ref().filter(|_| slot.has(flag::UNIQUE) && slot.state.is_terminal())?;
+    matches!(act, Act::Requeue { .. }).then_some(extra.unique)
 }
 
 /// Changes the record as the act says. It may: see [`may`]. `by_token`: the guard is the lease's token. `queue`: the

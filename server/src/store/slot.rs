@@ -3,6 +3,7 @@
 use crate::model::{
     ids::JobId,
     job::{CancelRequest, Meta},
+    op::KeyHash,
     state::State,
     time::Now,
 };
@@ -56,6 +57,10 @@ pub(in crate::store) mod flag {
     pub const PROGRESS: u16 = 1 << 7;
     pub const CHECKPOINT: u16 = 1 << 8;
     pub const LOG: u16 = 1 << 9;
+    /// The job has a uniqueness key, and holds it while it has not ended.
+    pub const UNIQUE: u16 = 1 << 10;
+    /// It lets go of that key when it is first handed out.
+    pub const UNTIL_STARTED: u16 = 1 << 11;
     /// No job lives in this slot.
     pub const FREE: u16 = 1 << 15;
 }
@@ -67,6 +72,8 @@ pub(in crate::store) struct Extra {
     /// Wall clock; 0 = does not expire.
     pub expire_ms: i64,
     pub cancel: Option<CancelRequest>,
+    /// With the flag `UNIQUE`.
+    pub unique: KeyHash,
     /// Lowest log index kept and the one that comes next; 0 = no log.
     pub log_first: u64,
     pub log_next: u64,
@@ -192,6 +199,20 @@ impl Slot {
 
     pub fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// The uniqueness key that it holds.
+    pub fn held_key(&self) -> Option<KeyHash> {
+        let extra = self.extra.as_ref().filter(|_| self.has(flag::UNIQUE) && !self.state.is_terminal())?;
+        Some(extra.unique)
+    }
+
+    /// Handed out: a key that was held until then is free.
+    pub fn release_at_start(&mut self) -> Option<KeyHash> {
+        let released = self.held_key().filter(|_| self.has(flag::UNTIL_STARTED))?;
+        self.set(flag::UNIQUE | flag::UNTIL_STARTED, false);
+        self.extra_mut().unique = KeyHash::default();
+        Some(released)
     }
 
     pub fn sides(&self) -> Sides {

@@ -104,6 +104,7 @@ mod tests {
         let mut counts = [0; 11];
         counts[State::Ready as usize] = 12;
         let view = QueueView {
+            shards: 1,
             facts: QueueFacts {
                 name: "mail".parse().expect("a name"),
                 pause: None,

@@ -8,7 +8,7 @@ use jobwire_server::{
     model::{
         ids::{JobId, QueueName, Shard},
         job::{LogLine, Meta, Parts, Record},
-        op::{Act, Claim, Claimed, DueKind, DueList, Guard, ListQuery, NewJob, Op, Put, Verdict, Wake},
+        op::{Act, Claim, Claimed, DueKind, DueList, Guard, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
         queue::{QueueChange, QueueFacts},
     },
     store::{
@@ -66,8 +66,12 @@ impl Store for Asked {
         self.store.shards()
     }
 
-    fn place(&self, queue: &QueueName, proposal: Uuid) -> Shard {
-        self.store.place(queue, proposal)
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
+    }
+
+    fn place(&self, queue: &QueueName, proposal: Uuid, key: Option<KeyHash>) -> Shard {
+        self.store.place(queue, proposal, key)
     }
 
     fn shards_of(&self, queue: &QueueName) -> Vec<Shard> {

@@ -15,7 +15,7 @@ pub fn queue(now_ms: i64, view: QueueView) -> v1::Queue {
     let pause = view.facts.pause;
     v1::Queue {
         name: view.facts.name.to_string(),
-        config: Some(v1::QueueConfig::default()),
+        config: Some(v1::QueueConfig { shards: i32::from(view.shards), ..v1::QueueConfig::default() }),
         stats: Some(stats),
         paused: pause.is_some(),
         pause_time: pause.as_ref().map(|pause| to_time(pause.pause_ms)),

@@ -11,7 +11,8 @@ use crate::{
     api::status::ApiError,
     model::{
         ids::JobId,
-        job::{Expiry, JobSpec, Start, Task, TaskCodec},
+        job::{Conflict, Expiry, JobSpec, Start, Task, TaskCodec, Unique},
+        op::Hold,
         policy::{Exhausted, RetrySpec},
     },
 };
@@ -20,6 +21,10 @@ use crate::{
 const RETRY_LIST: usize = 100;
 /// One entry of `non_retryable_types`.
 const FAILURE_TYPE_BYTES: usize = 256;
+/// A uniqueness or idempotency key.
+const KEY_BYTES: usize = 256;
+/// How long an idempotency key is remembered: by default, and at most.
+const IDEMPOTENCY_MS: (i64, i64) = (24 * 3_600_000, 30 * 24 * 3_600_000);
 /// Keys that begin like this are the server's own.
 const RESERVED_HEADERS: &str = "jobwire-";
 
@@ -66,16 +71,52 @@ pub fn job_spec(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
             "" => None,
             id => Some(job_id("parent_id", id)?),
         },
+        unique: spec.unique.map(|asked| unique(ctx, asked)).transpose().map_err(|e| e.within("unique"))?,
+        idempotency: idempotency(spec.idempotency_key, spec.idempotency_ttl.as_ref())?,
     })
+}
+
+fn unique(ctx: Ctx<'_>, asked: v1::Unique) -> Parsed<Unique> {
+    key("key", &asked.key)?;
+    let scope = choice(ctx, "scope", asked.scope, |scope: v1::UniqueScope| scope)?;
+    let hold = match (scope, &asked.ttl) {
+        (v1::UniqueScope::Unspecified | v1::UniqueScope::UntilFinished, None) => Hold::UntilFinished,
+        (v1::UniqueScope::UntilStarted, None) => Hold::UntilStarted,
+        (v1::UniqueScope::ForTtl, Some(ttl)) => Hold::For(positive_span("ttl", ttl, ctx.limits.delay_ms)?),
+        (v1::UniqueScope::ForTtl, None) => return Err(ApiError::field("ttl", "is required with UNIQUE_SCOPE_FOR_TTL")),
+        (_, Some(_)) => return Err(ApiError::field("ttl", "goes with UNIQUE_SCOPE_FOR_TTL only")),
+    };
+    let conflict = choice(ctx, "on_conflict", asked.on_conflict, |conflict| match conflict {
+        v1::UniqueConflict::Unspecified | v1::UniqueConflict::Keep => Conflict::Keep,
+        v1::UniqueConflict::Reject => Conflict::Reject,
+        v1::UniqueConflict::Replace => Conflict::Replace,
+        v1::UniqueConflict::Debounce => Conflict::Debounce,
+    })?;
+    Ok(Unique { key: asked.key, hold, conflict })
+}
+
+fn idempotency(named: String, ttl: Option<&prost_types::Duration>) -> Parsed<Option<(String, i64)>> {
+    key("idempotency_key", &named)?;
+    let keep_ms = ttl.map(|ttl| positive_span("idempotency_ttl", ttl, IDEMPOTENCY_MS.1)).transpose()?;
+    match (named.is_empty(), keep_ms) {
+        (true, None) => Ok(None),
+        (true, Some(_)) => Err(ApiError::field("idempotency_ttl", "goes with idempotency_key only")),
+        (false, keep_ms) => Ok(Some((named, keep_ms.unwrap_or(IDEMPOTENCY_MS.0)))),
+    }
+}
+
+fn key(field: &str, key: &str) -> Parsed<()> {
+    if key.len() <= KEY_BYTES {
+        Ok(())
+    } else {
+        Err(ApiError::field(field, format!("must have at most {KEY_BYTES} bytes")))
+    }
 }
 
 /// Options of the contract that this server does not have yet: refused, never ignored.
 fn not_yet(spec: &v1::JobSpec) -> Parsed<()> {
     for (field, used) in [
         ("fairness_key", !spec.fairness_key.is_empty()),
-        ("unique", spec.unique.is_some()),
-        ("idempotency_key", !spec.idempotency_key.is_empty()),
-        ("idempotency_ttl", spec.idempotency_ttl.is_some()),
         ("heartbeat_timeout", spec.heartbeat_timeout.is_some()),
         ("total_timeout", spec.total_timeout.is_some()),
         ("depends_on", !spec.depends_on.is_empty()),

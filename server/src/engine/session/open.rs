@@ -206,7 +206,11 @@ impl Inner {
                     alive.push(held);
                 }
                 Verdict::Already(_) => resumed.settled.push(held.token),
-                Verdict::Stale | Verdict::Conflict(_) | Verdict::CancelRequested(_) | Verdict::NotFound => {
+                Verdict::Stale
+                | Verdict::Conflict(_)
+                | Verdict::CancelRequested(_)
+                | Verdict::NotFound
+                | Verdict::KeyTaken(_) => {
                     resumed.lost.push(held.token);
                 }
             }

@@ -182,7 +182,8 @@ impl Session {
                 | Verdict::Stale
                 | Verdict::Conflict(_)
                 | Verdict::CancelRequested(_)
-                | Verdict::NotFound => {
+                | Verdict::NotFound
+                | Verdict::KeyTaken(_) => {
                     if let Some(lease) = self.table.get_mut(&token) {
                         lease.revoked = true;
                         self.outbox.lost(&token);

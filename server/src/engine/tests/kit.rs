@@ -51,6 +51,8 @@ pub fn job(queue: &str) -> JobSpec {
         retention_ms: None,
         dead_retention_ms: None,
         parent: None,
+        unique: None,
+        idempotency: None,
     }
 }
 

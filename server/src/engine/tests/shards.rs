@@ -6,7 +6,7 @@ use super::{
     store::until,
 };
 use crate::{
-    engine::{Bulk, Cancel, Selector},
+    engine::{Accepted, Bulk, Cancel, Selector},
     model::{
         ids::Shard,
         job::{JobSpec, Parts, Start},
@@ -49,7 +49,7 @@ async fn answers_come_in_the_order_of_the_request_and_a_repeat_meets_its_first()
     let first: Vec<_> = engine.enqueue(specs.clone(), false).await.into_iter().map(|a| a.expect("taken")).collect();
     let again: Vec<_> = engine.enqueue(specs.clone(), false).await.into_iter().map(|a| a.expect("taken")).collect();
     for ((spec, first), again) in specs.iter().zip(&first).zip(&again) {
-        assert_eq!((first.id, first.duplicate, again.duplicate), (again.id, false, true));
+        assert_eq!((first.id, first.status, again.status), (again.id, Accepted::Created, Accepted::Duplicate));
         let record = engine.get(first.id, Parts::BODY).await.expect("the job is there");
         assert_eq!(engine.task(&record).expect("a task").tags, spec.tags);
     }

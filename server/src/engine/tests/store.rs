@@ -18,7 +18,7 @@ use crate::{
     model::{
         ids::{JobId, QueueName, Shard},
         job::{LogLine, Meta, Parts, Record},
-        op::{Act, Claim, Claimed, DueList, Effect, ListQuery, NewJob, Op, Put, Verdict, Wake},
+        op::{Act, Claim, Claimed, DueList, Effect, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
         queue::{QueueChange, QueueFacts},
         time::Clock,
     },
@@ -139,7 +139,7 @@ impl Store for TestStore {
         self.shards.len() as u16
     }
 
-    fn place(&self, queue: &QueueName, proposal: Uuid) -> Shard {
+    fn place(&self, queue: &QueueName, proposal: Uuid, _: Option<KeyHash>) -> Shard {
         if self.wide(queue) { self.hashed(&proposal.as_bytes()[8..]) } else { self.hashed(queue.as_str().as_bytes()) }
     }
 

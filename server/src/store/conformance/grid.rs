@@ -171,6 +171,7 @@ fn seen(verdict: &Verdict) -> Expected {
         Verdict::Conflict(state) => Expected::Conflict(*state),
         Verdict::CancelRequested(_) => Expected::CancelRequested,
         Verdict::NotFound => Expected::NotFound,
+        Verdict::KeyTaken(_) => unreachable!("these jobs have no keys"),
     }
 }
 

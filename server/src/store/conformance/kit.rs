@@ -83,6 +83,8 @@ impl Kit {
             expire_ms: 0,
             create_ms: self.wall_ms(),
             content: 7,
+            unique: None,
+            idempotency: None,
             body: body("task"),
         }
     }

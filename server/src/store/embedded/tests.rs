@@ -184,6 +184,8 @@ fn job(n: u128) -> NewJob {
         expire_ms: 0,
         create_ms: 0,
         content: 0,
+        unique: None,
+        idempotency: None,
         body: Body { policy: Policy::default(), task: n.to_le_bytes().to_vec().into() }.encode(),
     }
 }

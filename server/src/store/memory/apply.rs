@@ -1,5 +1,6 @@
 //! Guarded changes: what they mean is said in `rules`; here a job is taken out of its list, changed, and put back.
 use super::{
+    keys::Holder,
     machine::Machine,
     queue::Queue,
     write::{Key, Output, Table, Write},
@@ -43,10 +44,22 @@ impl Machine {
         if let Err(refusal) = rules::may(slot, &op.act) {
             return refusal;
         }
+        if let Some(key) = rules::takes_again(slot, &op.act)
+            && let Some(other) = self.keys.holder(now, key)
+        {
+            return Verdict::KeyTaken(other);
+        }
+        let held = slot.held_key();
         let queue = named(&op.act).cloned().map(|queue| self.queue_number(&queue, out));
         let by_token = matches!(op.guard, Guard::Token(_));
         self.detach(at);
         let change = rules::act(&mut self.slab[at], now, by_token, op.act, queue);
+        let now_held = self.slab[at].held_key().filter(|_| !change.deleted);
+        match (held, now_held) {
+            (Some(key), None) => self.keys.release(key, op.id),
+            (None, Some(key)) => self.keys.take(key, Holder { id: op.id, until_ms: None }),
+            _ => {}
+        }
         if change.deleted {
             let facts = crate::model::op::Facts { state: self.slab[at].state, cancel: None };
             self.forget(at, out);

@@ -95,6 +95,10 @@ impl Machine {
         if claim.started {
             slot.set(flag::STARTED | flag::BEGUN, true);
         }
+        let id = slot.id;
+        if let Some(key) = slot.release_at_start() {
+            self.keys.release(key, id);
+        }
         self.touch(at, out);
         self.attach(now, at, out);
     }

@@ -2,7 +2,8 @@
 //!
 //! `Meta` (version 1), 99 bytes: `version 1 · id 16 · state 1 · priority 1 · flags 2 · queue 4 · type 4 · order 8 · create 6 ·
 //! ready 6 · start 6 · finish 6 · purge 6 · token 8 · content 8 · record version 4 · failures 4 · delivery 4 · body bytes 4`,
-//! then, for the few jobs that have them, a postcard of (crashes, expiry, cancel request).
+//! then, for the few jobs that have them, a postcard of (crashes, expiry, cancel request) and the hash of the uniqueness
+//! key.
 //!
 //! I24: a version byte in front, so that a server meets a newer record with a refusal.
 use bytes::{BufMut, Bytes, BytesMut};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::slot::{Extra, Slot, Stamp, flag};
 use crate::{
-    model::{ids::JobId, job::CancelRequest, queue::Pause, state::State},
+    model::{ids::JobId, job::CancelRequest, op::KeyHash, queue::Pause, state::State},
     store::Doc,
 };
 
@@ -46,6 +47,9 @@ impl Encoder {
         if let Some(extra) = slot.extra.as_deref() {
             let rare = Rare { crashes: extra.crashes, expire_ms: extra.expire_ms, cancel: extra.cancel.clone() };
             self.spell(&rare);
+            if slot.has(flag::UNIQUE) {
+                self.spell(&extra.unique);
+            }
         }
         let mut fixed = [0; META_BYTES];
         let mut out = fixed.as_mut_slice();
@@ -169,9 +173,11 @@ fn fields(row: u64, value: &[u8]) -> Option<Slot> {
         extra: None,
     };
     if !from.0.is_empty() {
-        let rare: Rare = postcard::from_bytes(from.0).ok()?;
+        let (rare, rest): (Rare, &[u8]) = postcard::take_from_bytes(from.0).ok()?;
         let Rare { crashes, expire_ms, cancel } = rare;
-        slot.extra = Some(Box::new(Extra { crashes, expire_ms, cancel, ..Extra::default() }));
+        // Records of before uniqueness keys end here.
+        let unique = if rest.is_empty() { KeyHash::default() } else { postcard::from_bytes(rest).ok()? };
+        slot.extra = Some(Box::new(Extra { crashes, expire_ms, cancel, unique, ..Extra::default() }));
     }
     Some(slot)
 }
@@ -214,6 +220,8 @@ pub(super) mod named {
     pub const QUEUE: &str = "queue/";
     pub const TYPE: &str = "type/";
     pub const DOC: &str = "doc/";
+    /// A key that is held for a time.
+    pub const KEY: &str = "key/";
     /// The highest version of a document that was deleted.
     pub const DOC_VERSION: &str = "docs";
 }

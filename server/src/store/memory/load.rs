@@ -3,6 +3,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{
     codec::{Corrupt, named, read_doc, read_meta, read_name},
+    keys::Holder,
     machine::Machine,
     place::is_over,
     queue::{LEVELS, Queue, Spot, by_time},
@@ -59,6 +60,10 @@ impl Machine {
             let queue = &mut self.queues[number as usize];
             queue.name = name;
             queue.pause = record.pause;
+        } else if let Some(name) = key.strip_prefix(named::KEY) {
+            if !self.load_key(name, value) {
+                return Err(corrupt());
+            }
         } else if let Some(name) = key.strip_prefix(named::TYPE) {
             let name: Name = name.parse().map_err(|_| corrupt())?;
             let number = check_number(key, read_name(value).ok_or_else(corrupt)?.number)?;
@@ -103,6 +108,9 @@ impl Machine {
                 return Err(Corrupt(format!("job record {row} is of type number {}, which has no name", slot.kind)));
             }
             let level = if slot.state == State::Ready { slot.level() } else { 0 };
+            if let Some(key) = slot.held_key() {
+                self.keys.take(key, Holder { id: slot.id, until_ms: None });
+            }
             lists.entry((slot.queue, slot.state, level)).or_default().push(Spot::new(slot.order, at));
             match slot.state {
                 State::Running => {

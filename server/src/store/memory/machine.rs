@@ -12,6 +12,7 @@ use std::{
 use super::{
     codec::{Encoder, NameRecord, named, write_name},
     index::{Ids, Timers},
+    keys::Keys,
     names::Names,
     queue::{Queue, Spot},
     slab::Slab,
@@ -45,6 +46,7 @@ pub struct Machine {
     /// Indexed by the queue's number.
     pub(super) queues: Vec<Queue>,
     pub(super) timers: Timers,
+    pub(super) keys: Keys,
     pub(super) docs: BTreeMap<String, Doc>,
     /// The highest version of a document that was deleted: new ones start above it.
     pub(super) doc_floor: u64,
@@ -90,6 +92,12 @@ impl Machine {
     }
 
     pub(super) fn put_one(&mut self, now: Now, job: NewJob, out: &mut Output) -> Put {
+        if (job.unique.is_some() || job.idempotency.is_some())
+            && self.ids.find(&self.slab, job.id).is_none()
+            && let Some(held) = self.check_keys(now, &job)
+        {
+            return held;
+        }
         if let Err(there) = self.ids.insert(&self.slab, job.id, self.slab.next()) {
             let there = &self.slab[there];
             return Put::Exists { state: there.state, ready_ms: there.ready.get(), same: there.content == job.content };
@@ -102,9 +110,10 @@ impl Machine {
         self.stand(at, line);
         let row = self.next_row as u64;
         self.next_row += 1;
-        out.writes.push(Write::Set(Key::Job { table: Table::Body, row, sub: 0 }, job.body));
+        out.writes.push(Write::Set(Key::Job { table: Table::Body, row, sub: 0 }, job.body.clone()));
         self.write_meta(at, out);
         self.attach(now, at, out);
+        self.take_keys(now, &job, out);
         Put::Created { state: self.slab[at].state, ready_ms: self.slab[at].ready.get() }
     }
 

@@ -62,6 +62,15 @@ impl Machine {
         ] {
             expect(found == index, &|| format!("{what}: {found} found, {index} indexed"));
         }
+        let mut held = self.keys.remembered();
+        for (_, slot) in self.slab.iter() {
+            if let Some(key) = slot.held_key() {
+                held += 1;
+                let holder = self.keys.holder(crate::model::time::Now::default(), key);
+                expect(holder == Some(slot.id), &|| format!("{} does not hold its uniqueness key", slot.id));
+            }
+        }
+        expect(held == self.keys.len(), &|| format!("keys: {held} found, {} held", self.keys.len()));
         let (mut starts, mut opens) = (0, 0);
         for (number, queue) in self.queues.iter().enumerate() {
             let facts = queue.facts(None);

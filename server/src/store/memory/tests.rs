@@ -38,6 +38,8 @@ fn job(n: u128) -> NewJob {
         expire_ms: 0,
         create_ms: NOW.wall_ms,
         content: 1,
+        unique: None,
+        idempotency: None,
         body: "body".into(),
     }
 }

@@ -5,7 +5,15 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use redis::Value;
 
-use super::{Core, lanes::Item, moves::Step, names::Of, record, scripts::MOVE, value};
+use super::{
+    Core,
+    lanes::Item,
+    moves::{Condition, Step},
+    names::Of,
+    record,
+    scripts::MOVE,
+    value,
+};
 use crate::{
     model::{
         ids::{JobId, QueueName, Shard},
@@ -24,6 +32,8 @@ pub(super) enum Stepped {
     Done,
     /// The lease has not run out.
     NotLapsed,
+    /// The uniqueness key is this job's.
+    Taken(JobId),
     /// The record is this one now; `None` = there is none.
     Other(Option<Bytes>),
 }
@@ -45,6 +55,7 @@ impl Item for Step {
             Value::Int(1) => Ok(Stepped::Done),
             Value::Int(2) => Ok(Stepped::NotLapsed),
             Value::Int(_) => Ok(Stepped::Other(None)),
+            Value::Array(by) => by.first().map_or(Err(value::unexpected(answer)), value::id).map(Stepped::Taken),
             record => value::bytes(record).map(|record| Stepped::Other(Some(record))),
         });
         answers.collect()
@@ -123,6 +134,7 @@ impl Core {
                         verdicts[each.index] = Some(Verdict::Done(facts));
                         records.insert(id, (!new.is_empty()).then_some(new));
                     }
+                    Stepped::Taken(by) => verdicts[each.index] = Some(Verdict::KeyTaken(by)),
                     Stepped::NotLapsed => verdicts[each.index] = Some(Verdict::Stale),
                     Stepped::Other(record) => {
                         records.insert(id, record);
@@ -203,8 +215,12 @@ impl Core {
         let by_token = matches!(op.guard, Guard::Token(_));
         let change = rules::act(&mut slot, now, by_token, op.act.clone(), queue);
         let facts = if change.deleted { Facts { state: before.state, cancel: None } } else { rules::facts(&slot) };
-        let lapsed = op.guard == Guard::Due(DueKind::Lease);
-        let step = Step::new(now, (&before, old.clone()), &mut slot, lapsed, change);
+        let condition = match rules::takes_again(&before, &op.act) {
+            Some(key) => Condition::Free(key),
+            None if op.guard == Guard::Due(DueKind::Lease) => Condition::Lapsed,
+            None => Condition::None,
+        };
+        let step = Step::new(now, (&before, old.clone()), &mut slot, condition, change);
         Ok(Decided::Step(Box::new(step), facts))
     }
 

@@ -64,6 +64,7 @@ impl Core {
             }
         }
 
+        wrong.extend(self.check_keys(shard, &jobs).await?);
         let starts = self.queue_index(shard, "t").await?;
         for (queue, number) in queues.iter().zip(&numbers) {
             let mine = || jobs.iter().filter(|(_, slot)| slot.queue == *number);
@@ -91,6 +92,31 @@ impl Core {
                 wrong.push(format!("the first start of {queue} is not in the index"));
             }
             wrong.extend(self.check_hints(shard, queue, *number, &jobs).await?);
+        }
+        Ok(wrong)
+    }
+
+    /// Every job that holds a uniqueness key has its entry, and every entry without an end has its job.
+    async fn check_keys(&self, shard: Shard, jobs: &HashMap<JobId, Slot>) -> Result<Vec<String>, StoreError> {
+        let mut pipe = Pipeline::new();
+        pipe.cmd("HGETALL").arg(self.layout.key(shard, "u"));
+        let answers = self.run(shard, pipe).await?;
+        let mut wrong = Vec::new();
+        let mut held = 0;
+        for (key, holder) in super::docs::pairs(&answers[0])? {
+            let (key, holder) = (value::bytes(key)?, value::bytes(holder)?);
+            if holder.len() > 16 {
+                continue;
+            }
+            let id = value::id(&Value::BulkString(holder.to_vec()))?;
+            match jobs.get(&id).and_then(Slot::held_key) {
+                Some(own) if own == key.as_ref() => held += 1,
+                _ => wrong.push(format!("{id} does not hold a uniqueness key that is its own")),
+            }
+        }
+        let expected = jobs.values().filter(|slot| slot.held_key().is_some()).count();
+        if expected != held {
+            wrong.push(format!("{expected} jobs hold a uniqueness key, {held} have an entry"));
         }
         Ok(wrong)
     }

@@ -6,12 +6,29 @@ use super::{
     record,
 };
 use crate::{
-    model::{ids::JobId, job::Attempt, limits::ATTEMPTS_KEPT, op::Effect, state::State, time::Now},
+    model::{
+        ids::JobId,
+        job::Attempt,
+        limits::ATTEMPTS_KEPT,
+        op::{Effect, KeyHash},
+        state::State,
+        time::Now,
+    },
     store::{
         rules::{Change, Line},
         slot::{Slot, flag},
     },
 };
+
+/// What else must be so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    None,
+    /// The lease has run out.
+    Lapsed,
+    /// This uniqueness key is free.
+    Free(KeyHash),
+}
 
 /// One conditional change of one record.
 #[derive(Debug)]
@@ -21,8 +38,7 @@ pub(super) struct Step {
     pub old: Bytes,
     /// Empty = the job goes.
     pub new: Bytes,
-    /// Only if the lease has run out.
-    pub lapsed: bool,
+    pub condition: Condition,
     moves: Vec<Move>,
 }
 
@@ -35,11 +51,14 @@ struct Move {
 
 impl Step {
     /// A step that leaves `slot` where `change` says. Serials of hints and flags of parts are set on the way.
-    pub fn new(now: Now, old: (&Slot, Bytes), slot: &mut Slot, lapsed: bool, change: Change) -> Self {
+    pub fn new(now: Now, old: (&Slot, Bytes), slot: &mut Slot, condition: Condition, change: Change) -> Self {
         let (before, old) = old;
-        let mut step = Self { id: slot.id, old, new: Bytes::new(), lapsed, moves: Vec::new() };
+        let mut step = Self { id: slot.id, old, new: Bytes::new(), condition, moves: Vec::new() };
         if change.deleted {
             step.detach(before);
+            if let Some(key) = before.held_key() {
+                step.add("k", String::new(), key.to_vec());
+            }
             step.forget(before);
             return step;
         }
@@ -50,6 +69,11 @@ impl Step {
             step.enter(now, slot, place);
         }
         step.index(before, slot);
+        match (before.held_key(), slot.held_key()) {
+            (Some(key), None) => step.add("k", String::new(), key.to_vec()),
+            (None, Some(key)) => step.add("K", String::new(), key.to_vec()),
+            _ => {}
+        }
         if change.stopping {
             step.add("c", String::new(), Bytes::new());
         }
@@ -80,7 +104,11 @@ impl Step {
         args.push(Bytes::copy_from_slice(self.id.as_bytes()));
         args.push(self.old.clone());
         args.push(self.new.clone());
-        args.push(Bytes::from_static(if self.lapsed { b"1" } else { b"" }));
+        args.push(match self.condition {
+            Condition::None => Bytes::new(),
+            Condition::Lapsed => Bytes::from_static(b"1"),
+            Condition::Free(key) => Bytes::copy_from_slice(&key),
+        });
         args.push(self.moves.len().to_string().into());
         for Move { what, key, value } in &self.moves {
             args.push(Bytes::from_static(what.as_bytes()));

@@ -8,7 +8,10 @@ use parking_lot::RwLock;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::ids::{QueueName, Shard};
+use crate::model::{
+    ids::{QueueName, Shard},
+    op::KeyHash,
+};
 
 /// A new list holds from so long after it was written, so that every server knows it before it counts.
 pub(super) const NOTICE_MS: i64 = 60_000;
@@ -37,9 +40,9 @@ impl Placing {
         Shard((xxh3_64(queue.as_str().as_bytes()) % u64::from(self.shards)) as u16)
     }
 
-    /// Where a job goes: by the list that held when its id was made, and in it by the id. An id that does not say when it
-    /// was made goes by the first list.
-    pub fn place(&self, queue: &QueueName, proposal: Uuid) -> Shard {
+    /// Where a job goes: by the list that held when its id was made, and in it by its key, if it has one, else by the id. An
+    /// id that does not say when it was made goes by the first list.
+    pub fn place(&self, queue: &QueueName, proposal: Uuid, key: Option<KeyHash>) -> Shard {
         let queues = self.queues.read();
         let Some(known) = queues.get(queue).filter(|known| !known.lists.is_empty()) else { return self.home(queue) };
         let made_ms = match proposal.get_timestamp() {
@@ -50,8 +53,11 @@ impl Placing {
             _ => 0,
         };
         match known.lists.iter().rev().find(|(since_ms, _)| *since_ms <= made_ms) {
-            // The bits that a stamp overwrites must not count.
-            Some((_, list)) => list[(xxh3_64(&proposal.as_bytes()[8..]) % list.len() as u64) as usize],
+            Some((_, list)) => {
+                // The bits that a stamp overwrites must not count.
+                let hash = key.map_or_else(|| xxh3_64(&proposal.as_bytes()[8..]), |key| xxh3_64(&key));
+                list[(hash % list.len() as u64) as usize]
+            }
             None => self.home(queue),
         }
     }
@@ -67,9 +73,9 @@ impl Placing {
         all
     }
 
-    /// The queue's width as of now, and the lists as they are written.
-    pub fn width(&self, queue: &QueueName) -> usize {
-        self.queues.read().get(queue).and_then(|known| known.lists.last()).map_or(1, |(_, list)| list.len())
+    /// The width that was asked for last.
+    pub fn width(&self, queue: &QueueName) -> u16 {
+        self.queues.read().get(queue).and_then(|known| known.lists.last()).map_or(1, |(_, list)| list.len() as u16)
     }
 
     /// The lists of the queue when `width` holds from `since_ms` on: its home and the shards after it.
@@ -150,21 +156,25 @@ mod tests {
         let placing = Placing::new(16);
         let (mail, home) = (name("mail"), placing.home(&name("mail")));
         assert_eq!(placing.shards_of(&mail), [home]);
-        assert_eq!(placing.place(&mail, made_at(5, 1)), home);
+        assert_eq!(placing.place(&mail, made_at(5, 1), None), home);
         let text = placing.widened(&mail, 4, 1_000);
         placing.load([(lists(&mail), text)].into_iter());
         assert_eq!((placing.shards_of(&mail).len(), placing.width(&mail)), (4, 4));
-        let old: Vec<Shard> = (0..50).map(|n| placing.place(&mail, made_at(999, n))).collect();
+        let old: Vec<Shard> = (0..50).map(|n| placing.place(&mail, made_at(999, n), None)).collect();
         assert!(old.iter().all(|shard| *shard == home), "ids from before keep their place");
-        let mut new: Vec<Shard> = (0..50).map(|n| placing.place(&mail, made_at(1_000, n))).collect();
+        let mut new: Vec<Shard> = (0..50).map(|n| placing.place(&mail, made_at(1_000, n), None)).collect();
         new.sort_unstable();
         new.dedup();
         assert_eq!(new.len(), 4, "spread over all");
-        assert_eq!(placing.place(&mail, Uuid::from_u128(77)), home, "a proposal that does not say when it was made");
+        assert_eq!(
+            placing.place(&mail, Uuid::from_u128(77), None),
+            home,
+            "a proposal that does not say when it was made"
+        );
         // Narrowing places nothing new, but goes on claiming.
         let text = placing.widened(&mail, 1, 2_000);
         placing.load([(lists(&mail), text)].into_iter());
-        assert_eq!(placing.place(&mail, made_at(3_000, 7)), home);
+        assert_eq!(placing.place(&mail, made_at(3_000, 7), None), home);
         assert_eq!(placing.shards_of(&mail).len(), 4);
     }
 
@@ -174,9 +184,9 @@ mod tests {
         let mail = name("mail");
         placing.load([(lists(&mail), placing.widened(&mail, 16, 0))].into_iter());
         let proposal = made_at(5, 1);
-        let shard = placing.place(&mail, proposal);
+        let shard = placing.place(&mail, proposal, None);
         let stamped = crate::model::ids::JobId::stamp(proposal, shard);
-        assert_eq!(placing.place(&mail, Uuid::from_bytes(*stamped.as_bytes())), shard);
+        assert_eq!(placing.place(&mail, Uuid::from_bytes(*stamped.as_bytes()), None), shard);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{
         ids::{Name, Shard},
-        op::{NewJob, Put},
+        op::{HeldBy, Hold, KeyKind, NewJob, Put},
     },
     store::{
         StoreError,
@@ -66,6 +66,16 @@ impl Item for NewJob {
                 });
                 args.push(slot.waiting_expiry().map(|ms| Bytes::from(ms.to_string())).unwrap_or_default());
                 args.push(Bytes::from_static(if slot.is_expired(now) { b"0" } else { b"1" }));
+                let idempotency = job.idempotency.map(|(hash, keep_ms)| (hash, Some(keep_ms)));
+                let unique = job.unique.map(|unique| match unique.hold {
+                    Hold::For(ms) => (unique.hash, Some(ms)),
+                    Hold::UntilFinished | Hold::UntilStarted => (unique.hash, None),
+                });
+                for key in [idempotency, unique] {
+                    let ends = key.and_then(|(_, ms)| ms).map(|ms| now.wall_ms.saturating_add(ms).to_string());
+                    args.push(key.map(|(hash, _)| Bytes::copy_from_slice(&hash)).unwrap_or_default());
+                    args.push(ends.unwrap_or_default().into());
+                }
             }
             match core.eval(shard, &PUT, &args).await? {
                 Value::Array(answers) => {
@@ -84,6 +94,18 @@ impl Item for NewJob {
 fn answer(answer: &Value, slot: Slot) -> Result<Put, StoreError> {
     match answer {
         Value::Int(0) => Ok(Put::Created { state: slot.state, ready_ms: slot.ready.get() }),
+        Value::Array(held) => {
+            let [key, by, record] = &held[..] else { return Err(value::unexpected(answer)) };
+            let key = if value::int(key)? == 1 { KeyKind::Idempotency } else { KeyKind::Unique };
+            let by = value::id(by)?;
+            let holder = value::maybe(record)?.map(|record| record::decode(by, &record)).transpose();
+            let job = holder.map_err(value::damaged)?.map(|holder| HeldBy {
+                state: holder.state,
+                ready_ms: holder.ready.get(),
+                same: holder.content == slot.content,
+            });
+            Ok(Put::Held { by, key, job })
+        }
         there => {
             let there = record::decode(slot.id, &value::bytes(there)?).map_err(value::damaged)?;
             Ok(Put::Exists { state: there.state, ready_ms: there.ready.get(), same: there.content == slot.content })

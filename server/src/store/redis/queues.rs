@@ -193,7 +193,7 @@ impl Core {
     /// Spreads a queue over so many shards, from a minute from now on.
     pub(super) async fn widen(&self, queue: &QueueName, width: u16) -> Result<(), StoreError> {
         self.load_placing().await?;
-        if self.placing.width(queue) == usize::from(width) {
+        if self.placing.width(queue) == width {
             return Ok(());
         }
         let since_ms = self.clock.now().wall_ms + placing::NOTICE_MS;

@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{ids::JobId, job::CancelRequest, state::State},
+    model::{ids::JobId, job::CancelRequest, op::KeyHash, state::State},
     store::slot::{Extra, Slot, Stamp, flag},
 };
 
@@ -47,6 +47,7 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         && slot.finish == Stamp::default()
         && purge == Stamp::default()
         && slot.token == 0
+        && !slot.has(flag::UNIQUE)
         && rest == Rest::default();
     let mut out = BytesMut::with_capacity(if fresh { FRESH_BYTES } else { FULL_BYTES + 16 });
     out.put_u8(if fresh { FRESH } else { FULL });
@@ -70,6 +71,9 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         out.put_slice(&slot.finish.bytes());
         out.put_slice(&purge.bytes());
         out.put_u64_le(slot.token);
+        if slot.has(flag::UNIQUE) {
+            out.extend_from_slice(&slot.extra.as_ref().map_or_else(KeyHash::default, |extra| extra.unique));
+        }
         if rest != Rest::default() {
             out.extend_from_slice(&postcard::to_stdvec(&rest).expect("plain data always encodes"));
         }
@@ -136,9 +140,11 @@ fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
         slot.finish = from.stamp()?;
         slot.until = from.stamp()?;
         slot.token = from.u64()?;
+        let unique = if slot.has(flag::UNIQUE) { from.take()? } else { KeyHash::default() };
         let rest: Rest = if from.0.is_empty() { Rest::default() } else { postcard::from_bytes(from.0).ok()? };
-        if expire_ms != 0 || crashes != 0 || rest != Rest::default() {
-            slot.extra = Some(Box::new(Extra { crashes, expire_ms, cancel: rest.cancel, ..Extra::default() }));
+        if expire_ms != 0 || crashes != 0 || slot.has(flag::UNIQUE) || rest != Rest::default() {
+            let extra = Extra { crashes, expire_ms, cancel: rest.cancel, unique, ..Extra::default() };
+            slot.extra = Some(Box::new(extra));
         }
     } else if format != FRESH || !from.0.is_empty() {
         return None;

@@ -7,6 +7,7 @@ local bottom, room, who, number, tokens = tonumber(ARGV[6]), tonumber(ARGV[7]), 
 local want = #tokens / 8
 local STALE_MOST = 1000
 local LEASED, SETTLED, STARTED, BEGUN, CRASHED, OUTCOME, CHECKPOINT = 1, 2, 4, 8, 16, 32, 256
+local KEY_UNTIL_STARTED = 1024 + 2048
 local queue_bytes = struct.pack('<I4', tonumber(queue, 16))
 
 local function answer(ids, records, more)
@@ -135,6 +136,11 @@ for i, m in ipairs(records) do
   if started then flags = bit.bor(flags, STARTED + BEGUN) end
   if m:byte(1) == 1 then m = '\2' .. m:sub(2) .. string.rep('\0', 42)
   elseif expiry(m) ~= 0 then call('ZREM', P .. 'x', ids[i]) end
+  if bit.band(flags, KEY_UNTIL_STARTED) == KEY_UNTIL_STARTED then
+    release(m:sub(86, 101), ids[i])
+    flags = flags - KEY_UNTIL_STARTED
+    m = m:sub(1, 85) .. m:sub(102)
+  end
   local version, delivery = struct.unpack('<I4', m, 16), struct.unpack('<I4', m, 56)
   m = '\2' .. string.char(RUNNING) .. m:sub(3, 3) .. struct.pack('<I2', flags) .. m:sub(6, 15)
     .. struct.pack('<I4', version + 1) .. m:sub(20, 55) .. struct.pack('<I4', delivery + 1) .. start

@@ -2,7 +2,7 @@
 -- ARGV[1], ARGV[2]: the time in milliseconds on the wall and on the monotonic clock; empty = Redis's own, for both.
 -- The record, little-endian: format 1 (1 = never leased, ends with content; 2) · state 1 · level 1 · flags 2 · hint 2 ·
 -- queue 4 · type 4 · version 4 · body bytes 4 · create 6 · ready 6 · content 8 · expire 6 · failures 4 · crashes 2 ·
--- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · the rest.
+-- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 · the rest.
 local P, call = KEYS[1] .. ':', redis.call
 local time = call('TIME')
 local REDIS_MS = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -62,6 +62,18 @@ end
 
 -- Places by time: the millisecond above, arrival below it.
 local function ties(n) return call('INCRBY', P .. 'sq', n) - n end
+
+-- Who has a key: the id, and until when in milliseconds, if the job does not hold it itself.
+local function holder(key)
+  local held = call('HGET', P .. 'u', key)
+  local ends = held and tonumber(held:sub(17))
+  if held and (not ends or ends > WALL) then return held:sub(1, 16), ends end
+end
+
+local function release(key, id)
+  local by, ends = holder(key)
+  if by == id and not ends then call('HDEL', P .. 'u', key) end
+end
 
 local function variadic(command, key, list)
   for i = 1, #list, 4000 do call(command, key, unpack(list, i, math.min(i + 3999, #list))) end

@@ -67,6 +67,13 @@ local function starts()
   return ids
 end
 
+-- Keys whose time is over.
+local ended = call('ZRANGE', P .. 'uy', '-inf', WALL, 'BYSCORE', 'LIMIT', 0, 500)
+for _, key in ipairs(ended) do
+  if not holder(key) then call('HDEL', P .. 'u', key) end
+  call('ZREM', P .. 'uy', key)
+end
+
 local answer = {
   REDIS_MS, take('l', MONO), take('c', WALL), take('o', WALL), starts(), take('x', WALL), take('y', WALL), take('v', WALL),
   call('XLEN', P .. 'ob'), next_in or -1,

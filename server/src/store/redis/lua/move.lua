@@ -1,6 +1,8 @@
 -- Changes records, each only if it is still what the change was decided on. Per change: id, old record, new record ('' =
--- the job goes), lease ('1' = only if it has run out), number of moves, then the moves: (what, key, value) each.
--- Answers per change: 1 = done · 2 = the lease has not run out · the record as it is, 0 = there is none.
+-- the job goes), condition ('' = none, 1 = the lease has run out, else a uniqueness key that must be free), number of
+-- moves, then the moves: (what, key, value) each.
+-- Answers per change: 1 = done · 2 = the lease has not run out · (holder of the key) · the record as it is, 0 = there is
+-- none.
 local at, changes, ids = 3, {}, {}
 while at <= #ARGV do
   local moves = tonumber(ARGV[at + 4])
@@ -78,6 +80,9 @@ local does = {
   a = function(id, key, value) add('hset', key, id .. value:sub(1, 4), value:sub(5)) end,
   d = function(id, key, value) add('hdel', key, id .. value) end,
   D = function(id, key) add('del', key .. id, id) end,
+  -- A uniqueness key: let go, taken.
+  k = function(id, _, value) release(value, id) end,
+  K = function(id, _, value) call('HSET', P .. 'u', value, id) end,
   -- The queue has work, its worker must stop, something is to be done elsewhere.
   w = function(_, key) woken[key] = true end,
   c = function(id) stopping[#stopping + 1] = id end,
@@ -85,11 +90,13 @@ local does = {
 }
 
 for n, from in ipairs(changes) do
-  local id, old, new, lease, moves = unpack(ARGV, from, from + 4)
+  local id, old, new, condition, moves = unpack(ARGV, from, from + 4)
   if now[id] ~= old then
     answers[n] = now[id] or 0
-  elseif lease == '1' and tonumber(call('ZSCORE', P .. 'l', id) or 0) > MONO then
+  elseif condition == '1' and tonumber(call('ZSCORE', P .. 'l', id) or 0) > MONO then
     answers[n] = 2
+  elseif #condition > 1 and holder(condition) then
+    answers[n] = {(holder(condition))}
   else
     -- A job that is changed twice in one call: what the first did must be there for the second.
     if touched[id] then flush() end

@@ -1,6 +1,7 @@
 -- Records jobs. ARGV[3]: number of names, then (number, kind and name) each; then per job: id, record, body, start ('' =
--- READY), expiry (''= none), claimable (1 or 0).
--- Answers per job: 0 = recorded, else the record that was there. A name whose number is another's: the number.
+-- READY), expiry ('' = none), claimable (1 or 0), idempotency key ('' = none) and its end, uniqueness key and its end ('' =
+-- the job holds it itself).
+-- Answers per job: 0 = recorded, the record that was there, or (1 or 2 for the key, holder, the holder's record). A name whose number is another's: the number.
 local at = 4
 for _ = 1, tonumber(ARGV[3]) do
   local number, name = ARGV[at], ARGV[at + 1]
@@ -10,13 +11,23 @@ for _ = 1, tonumber(ARGV[3]) do
   at = at + 2
 end
 local ids = {}
-for i = at, #ARGV, 6 do ids[#ids + 1] = ARGV[i] end
+for i = at, #ARGV, 10 do ids[#ids + 1] = ARGV[i] end
 local there = call('HMGET', P .. 'm', unpack(ids))
-local answers, seen, records, bodies, lists, woken = {}, {}, {}, {}, {}, {}
+-- The answer to a job that cannot have one of its keys.
+local seen = {}
+local function not_free(from)
+  for kind = 1, 2 do
+    local key = ARGV[from + kind * 2 - 2]
+    local by = key ~= '' and holder(key)
+    if by then return {kind, by, seen[by] or call('HGET', P .. 'm', by)} end
+  end
+end
+
+local answers,  records, bodies, lists, woken = {}, {}, {}, {}, {}
 local tie = ties(#ids)
 for n, id in ipairs(ids) do
   local record, body, start, expire, claimable = unpack(ARGV, at + 1, at + 5)
-  local old = there[n] or seen[id]
+  local old = there[n] or seen[id] or not_free(at + 6)
   if old then
     answers[n] = old
   else
@@ -38,12 +49,19 @@ for n, id in ipairs(ids) do
       call('ZADD', P .. 's:' .. queue .. ':' .. state_of(record), ms * TIES + (tie + n) % TIES, id)
       if call('ZADD', P .. 't', 'LT', 'CH', ms, queue) == 1 then note('w', ms) end
     end
+    for from = at + 6, at + 8, 2 do
+      local key, ends = ARGV[from], ARGV[from + 1]
+      if key ~= '' then
+        call('HSET', P .. 'u', key, id .. ends)
+        if ends ~= '' then call('ZADD', P .. 'uy', ends, key) end
+      end
+    end
     if expire ~= '' then
       call('ZADD', P .. 'x', expire, id)
       note('w', tonumber(expire))
     end
   end
-  at = at + 6
+  at = at + 10
 end
 if #records > 0 then
   variadic('HSET', P .. 'm', records)
