@@ -62,7 +62,18 @@ async fn two_servers_on_one_redis_behave_as_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_killed_and_comes_back_costs_no_second_execution() {
     let redis = Redis::start(Settings::new().append(Append::Always));
-    let (here, there) = (server(&redis).await, server(&redis).await);
+    survive(&redis, Redis::kill, Redis::start_again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_for_a_while_costs_no_second_execution() {
+    let redis = Redis::start(Settings::new());
+    survive(&redis, Redis::freeze, Redis::thaw).await;
+}
+
+/// A worker goes through an outage, in the middle of its jobs, and then moves to another server.
+async fn survive(redis: &Redis, begin: impl Fn(&Redis), end: impl Fn(&Redis)) {
+    let (here, there) = (server(redis).await, server(redis).await);
     enqueue(&here, "q", 3).await;
     let mut worker = Worker::connect(&here, hello("s", &["q"], 2)).await;
     let (one, two) = (worker.next_job().await.token, worker.next_job().await.token);
@@ -71,11 +82,11 @@ async fn a_redis_that_is_killed_and_comes_back_costs_no_second_execution() {
     let heartbeat = worker.heartbeat(vec![one, two]).await;
     worker.hears(|frame| frame.heartbeat_ack.as_ref().filter(|ack| ack.heartbeat_seq == heartbeat).map(drop)).await;
 
-    redis.kill();
+    begin(redis);
     let outcome = worker.finish(one).await;
     let heartbeat = worker.heartbeat(vec![two]).await;
     until("it is noticed", async || enqueue_fails(&there).await).await;
-    redis.start_again();
+    end(redis);
     let back = Instant::now();
     worker.acked(outcome).await;
     worker.hears(|frame| frame.heartbeat_ack.as_ref().filter(|ack| ack.heartbeat_seq == heartbeat).map(drop)).await;
