@@ -13,13 +13,13 @@ use redis::{Cmd, Pipeline, Value};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
     health::{self, Facts, Health, NodeFacts},
     push::{self, Push},
-    target::{Addr, Target},
+    target::{Addr, Target, Topology},
 };
 use crate::store::StoreError;
 
@@ -37,6 +37,9 @@ pub use map::{SLOTS, slot_of};
 
 /// Longest time that a call waits for a connection; its answer may take as long again.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Who asks how the servers are wants to know soon: longest wait for a connection, and for an answer.
+const HEALTH_PATIENCE: Duration = Duration::from_millis(500);
+const HEALTH_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// Times that the servers of a cluster may send a call on before it is given up.
 const MAX_HOPS: usize = 5;
 
@@ -121,8 +124,9 @@ impl Conn {
         A: AsRef<[u8]> + Sync,
     {
         let slot = keys.first().map_or(0, |key| slot_of(key));
+        let bytes = |what: &str| what.len() + 32 + args.iter().map(|arg| arg.as_ref().len()).sum::<usize>();
         let command = |name: &str, what: &str| {
-            let mut command = Cmd::new();
+            let mut command = Cmd::with_capacity(3 + keys.len() + args.len(), bytes(what));
             command.arg(name).arg(what).arg(keys.len());
             keys.iter().for_each(|key| _ = command.arg(*key));
             args.iter().for_each(|arg| _ = command.arg(arg.as_ref()));
@@ -153,7 +157,7 @@ impl Conn {
         push::start(self.net.clone(), channels)
     }
 
-    /// Asks every master how it is.
+    /// Asks every master how it is; answers within 2 s. Error: none of them can be used now.
     pub async fn health(&self) -> Result<Health, StoreError> {
         self.net.health().await
     }
@@ -278,28 +282,43 @@ impl Net {
         });
     }
 
+    /// What the masters that answer say; those that do not are a warning, unless nobody does.
     pub(super) async fn health(&self) -> Result<Health, StoreError> {
         let map = self.maps.borrow().clone();
-        let deadline = Instant::now() + PATIENCE;
-        let asked = join_all(map.owners().into_iter().map(async |addr| {
-            let (link, live) = self.up(self.link(addr), deadline).await?;
-            self.ask_health(&live).await.map_err(|fault| {
+        let asked = join_all(map.owners().into_iter().map(|addr| self.ask_health(addr))).await;
+        let (mut nodes, mut silent) = (Vec::new(), Vec::new());
+        for node in asked {
+            match node {
+                Ok(node) => nodes.push(node),
+                Err(failed) => silent.push(failed),
+            }
+        }
+        match silent.first() {
+            Some((fault, addr)) if nodes.is_empty() => return Err(fault.in_call(addr)),
+            _ => {}
+        }
+        let mut health = health::judge(&nodes, &self.dialer.target().topology);
+        let away = silent.iter().map(|(fault, addr)| format!("Redis at {addr} cannot be used: {}", fault.words()));
+        health.warnings.extend(away);
+        Ok(health)
+    }
+
+    async fn ask_health(&self, addr: &Addr) -> Result<NodeFacts, Failed> {
+        let (link, live) = self.up(self.link(addr), Instant::now() + HEALTH_PATIENCE).await?;
+        let asked = timeout(HEALTH_TIMEOUT, self.ask_facts(&live)).await;
+        match asked.unwrap_or_else(|_| Err(Fault::Gone("no answer in time".to_owned()))) {
+            Ok((facts, appendfsync)) => Ok(NodeFacts { addr: addr.clone(), facts, appendfsync }),
+            Err(fault) => {
                 if fault.verdict() == Verdict::Redial {
                     link.suspect(&live, &fault);
                 }
-                (fault, link.addr.clone())
-            })
-        }));
-        let mut nodes = Vec::new();
-        for (asked, addr) in asked.await.into_iter().zip(map.owners()) {
-            let (facts, appendfsync) = asked.map_err(|(fault, addr)| fault.in_call(&addr))?;
-            nodes.push(NodeFacts { addr: addr.clone(), facts, appendfsync });
+                Err((fault, addr.clone()))
+            }
         }
-        Ok(health::judge(&nodes, &self.dialer.target().topology))
     }
 
     /// INFO, and the one setting that it lacks. What may not be asked is unknown.
-    async fn ask_health(&self, live: &Live) -> Result<(Facts, Option<String>), Fault> {
+    async fn ask_facts(&self, live: &Live) -> Result<(Facts, Option<String>), Fault> {
         let mut questions = redis::pipe();
         questions.cmd("INFO").cmd("CONFIG").arg("GET").arg("appendfsync");
         let mut conn = live.conn.clone();
@@ -311,7 +330,7 @@ impl Net {
             Value::ServerError(error) => return Err(Fault::said(error)),
             other => return Err(Fault::Gone(format!("INFO answered {other:?}"))),
         };
-        facts.serves(matches!(self.dialer.target().topology, super::target::Topology::Cluster(_)))?;
+        facts.serves(matches!(self.dialer.target().topology, Topology::Cluster(_)))?;
         let appendfsync = match setting {
             Value::Array(pair) => match pair.as_slice() {
                 [_, Value::BulkString(value)] => Some(String::from_utf8_lossy(value).into_owned()),
