@@ -17,10 +17,10 @@ use tokio::{
 
 use super::{
     conn::{
-        Net,
         dial::PushSink,
         fault::{Fault, Seldom},
         map::Map,
+        net::Net,
         slot_of,
     },
     target::Addr,

@@ -6,10 +6,10 @@ use redis::{Cmd, Value};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Net,
     dial::Dialer,
     fault::{Fault, Seldom},
     map::Map,
+    net::Net,
 };
 use crate::store::{
     StoreError,
