@@ -5,7 +5,7 @@ use jobwire_redis_rig::{Append, Cluster, MASTER, Port, Redis, Sentinels, Setting
 use jobwire_server::store::Durability;
 use redis::Value;
 
-use super::harness::{echo, echo_again, next, open, publish, refused, target, unavailable};
+use super::harness::{echo, echo_again, next, open, refused, target, unavailable};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_refused_and_never_shown() {
@@ -91,30 +91,6 @@ async fn the_wrong_kind_of_server_is_refused_with_the_right_url() {
         let error = refused(&target(&url)).await;
         assert!(error.contains(words), "{url}: {error}");
     }
-}
-
-/// What docs/operations.md gives a user of Jobwire, for the prefix `jobwire`.
-fn documented_rules() -> String {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
-    let text = std::fs::read_to_string(docs).expect("the guide");
-    let line = text.lines().find_map(|line| line.strip_prefix("ACL SETUSER jobwire on >SECRET "));
-    line.expect("the guide has the user's rules").to_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_documented_user_can_do_everything_with_our_keys_and_nothing_with_others() {
-    let redis = Redis::start(Settings::new().password("root").user("jobwire", "pw", &documented_rules()));
-    let conn = open(&redis.url_of("jobwire", "pw")).await;
-    echo(&conn, "{jobwire.3~9}:m", "v").await.expect("ours");
-    let health = conn.health().await.expect("health");
-    assert_eq!((health.durability, health.warnings.len()), (Durability::RedisEverysec, 0), "{health:?}");
-    let mut pushes = conn.subscribe(vec![b"{jobwire.3~9}:w".to_vec()]);
-    next(&mut pushes).await;
-    publish(&conn, "{jobwire.3~9}:w", "hello").await;
-    super::harness::hears(&mut pushes, "{jobwire.3~9}:w", "hello").await;
-
-    let error = echo(&conn, "another", "v").await.expect_err("not ours");
-    assert!(error.to_string().contains("NOPERM"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

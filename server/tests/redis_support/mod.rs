@@ -1,4 +1,6 @@
 //! The Redis store as the suites want it: a fresh prefix for each test, a clock that is moved by hand.
+// Each test binary uses its part.
+#![allow(dead_code)]
 use std::{
     sync::{
         Arc,

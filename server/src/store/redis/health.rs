@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 use super::{
-    conn::{Net, fault::Fault},
+    conn::{fault::Fault, net::Net},
     target::{Addr, Topology},
 };
 use crate::store::{Durability, StoreInfo};

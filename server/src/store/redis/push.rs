@@ -16,7 +16,13 @@ use tokio::{
 };
 
 use super::{
-    conn::{Net, dial::PushSink, fault::Fault, map::Map, slot_of},
+    conn::{
+        dial::PushSink,
+        fault::{Fault, Seldom},
+        map::Map,
+        net::Net,
+        slot_of,
+    },
     target::Addr,
 };
 
@@ -49,6 +55,7 @@ pub(super) fn start(net: Arc<Net>, channels: Vec<Vec<u8>>) -> mpsc::Receiver<Pus
         ear_number: 0,
         heard,
         overflow: Arc::default(),
+        complaints: Seldom::default(),
     };
     tokio::spawn(listener.run(hearing, out));
     receiver
@@ -74,6 +81,7 @@ struct Listener {
     heard: mpsc::Sender<Heard>,
     /// Something was heard that did not fit.
     overflow: Arc<AtomicBool>,
+    complaints: Seldom,
 }
 
 impl Listener {
@@ -141,7 +149,9 @@ impl Listener {
         }
         for (addr, channels) in missing {
             if let Err(fault) = self.listen(&addr, channels).await {
-                tracing::debug!(%addr, error = fault.words(), "cannot subscribe");
+                if self.complaints.allows() {
+                    tracing::warn!(%addr, error = fault.words(), "cannot subscribe: news from other servers come late");
+                }
                 self.net.trouble.notify_one();
             }
         }

@@ -1,6 +1,7 @@
 //! One connection: TCP, TLS or a socket, then who we are, then whether the server is one to work with.
 use std::{io::Cursor, path::Path, sync::Arc, time::Duration};
 
+use futures::future::select_ok;
 use redis::{
     AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo, Value,
     aio::MultiplexedConnection,
@@ -12,7 +13,7 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
     task::JoinHandle,
 };
 use tokio_rustls::TlsConnector;
@@ -105,9 +106,7 @@ impl Dialer {
                 self.greet(stream, password, push).await
             }
             Addr::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port))
-                    .await
-                    .map_err(|error| Fault::io("no connection", error))?;
+                let stream = connect(host, *port).await.map_err(|error| Fault::io("no connection", error))?;
                 let alive =
                     TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(3));
                 // Refused = the system's own, hours instead of seconds.
@@ -179,6 +178,15 @@ impl Dialer {
     fn user(&self) -> &str {
         self.target.user.as_deref().unwrap_or("default")
     }
+}
+
+/// To the fastest of the addresses that the name stands for: one that swallows everything must not use up the time.
+async fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let tries: Vec<_> = lookup_host((host, port)).await?.map(|addr| Box::pin(TcpStream::connect(addr))).collect();
+    if tries.is_empty() {
+        return Err(std::io::Error::other("the name stands for no address"));
+    }
+    select_ok(tries).await.map(|(stream, _)| stream)
 }
 
 /// The end of a [`CONNECT_TIMEOUT`] is a fault like any other.

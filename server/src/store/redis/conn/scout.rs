@@ -5,7 +5,12 @@ use futures::future::join_all;
 use redis::{Cmd, Value};
 use tokio::time::{sleep, timeout};
 
-use super::{Net, dial::Dialer, fault::Fault, map::Map};
+use super::{
+    dial::Dialer,
+    fault::{Fault, Seldom},
+    map::Map,
+    net::Net,
+};
 use crate::store::{
     StoreError,
     redis::target::{Addr, Target, Topology},
@@ -14,7 +19,7 @@ use crate::store::{
 /// Shortest time between two rounds.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Longest time between two rounds: what nobody stumbles over is found by then.
-const ROUND: Duration = Duration::from_secs(15);
+const ROUND: Duration = Duration::from_secs(30);
 
 /// Looks again whenever something is wrong, and now and then.
 pub(super) async fn run(net: Arc<Net>) {
@@ -22,6 +27,7 @@ pub(super) async fn run(net: Arc<Net>) {
         return;
     }
     let mut turn = 0;
+    let mut complaints = Seldom::default();
     loop {
         _ = timeout(ROUND, net.trouble.notified()).await;
         turn += 1;
@@ -34,8 +40,8 @@ pub(super) async fn run(net: Arc<Net>) {
                 }
                 net.redraw(map);
             }
-            // The links say in the log that something is wrong.
-            Err(error) => tracing::debug!(%error, "Redis could not be asked for its masters"),
+            Err(error) if complaints.allows() => tracing::warn!(%error, "nobody says where the masters of Redis are"),
+            Err(_) => {}
         }
         sleep(PAUSE).await;
     }
