@@ -63,6 +63,9 @@ const OPTIONS: grpc.ChannelOptions = {
   "grpc.use_local_subchannel_pool": 1,
   "grpc.initial_reconnect_backoff_ms": 50,
   "grpc.max_reconnect_backoff_ms": 5_000,
+  // A server that is frozen, or beyond a broken network, never says so: while calls are out it is asked.
+  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 5_000,
   // HTTP proxies are for the web; the variables of the environment do not mean this connection.
   "grpc.enable_http_proxy": 0,
 };
@@ -172,6 +175,8 @@ export class GrpcTransport implements Transport {
       send: (message) => void (live && call.write(message)),
       halfClose: () => void (live && call.end()),
       cancel: () => {
+        // Given up because its server was silent: the next stream goes elsewhere, if there is an elsewhere.
+        if (live) this.#endpoint += 1;
         live = false;
         call.cancel();
         client.close();

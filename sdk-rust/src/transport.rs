@@ -23,6 +23,10 @@ use crate::target::{Address, Target};
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server that is frozen, or beyond a broken network, never says so: while calls are out it is asked this often.
+const PING: Duration = Duration::from_secs(10);
+/// What is not answered within this has no connection any more.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Above the server's 3 MiB, so that its limits are the ones that count.
 const MESSAGE_MAX: usize = 8 << 20;
 
@@ -204,6 +208,8 @@ impl Transport {
             .map_err(|error| config(format!("{} is no address: {error}", address.uri())))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_adaptive_window(false);
