@@ -8,7 +8,7 @@ use super::harness::{BYSTANDER, Harness};
 /// Calls that are part of the contract and not served yet.
 pub fn is_disabled(method: &MethodDescriptor) -> bool {
     matches!(method.parent_service().name(), "ScheduleService" | "WorkflowService")
-        || matches!(method.name(), "ExplainJob" | "ListDependencyResults" | "PutQueue" | "DeleteQueue" | "WatchEvents")
+        || matches!(method.name(), "ExplainJob" | "ListDependencyResults" | "DeleteQueue" | "WatchEvents")
 }
 
 /// Whether the client sends a stream.

@@ -121,7 +121,20 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         ("JobSpec", "ttl") => PositiveSpan { max: TEN_YEARS },
         ("JobSpec", "expire_time") => Expiry,
         ("JobSpec", "retention" | "dead_retention") => SPAN,
-        ("JobSpec", "fairness_key" | "unique" | "idempotency_key" | "idempotency_ttl") => NotYet,
+        ("JobSpec", "fairness_key") => NotYet,
+        ("JobSpec", "unique") => Inside,
+        ("JobSpec", "idempotency_key") => Text { min: 0, max: 256 },
+        // Goes with a key only, and the base has none.
+        ("JobSpec", "idempotency_ttl") => PositiveSpan { max: 0 },
+        ("Unique", "key") => Text { min: 0, max: 256 },
+        ("Unique", "scope" | "on_conflict") => Enum,
+        ("Unique", "ttl") => PositiveSpan { max: 0 },
+
+        ("PutQueueRequest", "name") => Name { needed: true },
+        ("PutQueueRequest", "config") => Inside,
+        ("PutQueueRequest", "etag" | "update_mask") => NotYet,
+        ("QueueConfig", "shards") => Int { min: 0, max: 1 },
+        ("QueueConfig", _) => NotYet,
         ("JobSpec", "heartbeat_timeout" | "total_timeout" | "depends_on") => NotYet,
 
         ("Payload", "text" | "data") => Body,

@@ -207,7 +207,7 @@ mod tests {
         let leased = Slot { delivery: 1, token: 1, ..fresh() };
         assert_eq!(
             hex(&encode(&leased)),
-            format!("02{}0000000000000000000000000001000000{}0100000000000000", &waiting[2..], "0".repeat(36))
+            format!("02{}{}01000000{}0100000000000000", &waiting[2..], "0".repeat(24), "0".repeat(36))
         );
     }
 

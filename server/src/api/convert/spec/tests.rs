@@ -129,13 +129,41 @@ fn headers_tags_and_payload() {
 }
 
 #[test]
+fn keys() {
+    let unique =
+        |change: fn(&mut v1::Unique)| move |spec: &mut v1::JobSpec| change(spec.unique.get_or_insert_default());
+    let whole = good(unique(|_| ())).unique.expect("it is asked for");
+    assert_eq!(whole, Unique { key: String::new(), hold: Hold::UntilFinished, conflict: Conflict::Keep });
+    let asked = good(unique(|u| {
+        u.key = "x".repeat(256);
+        u.set_scope(v1::UniqueScope::ForTtl);
+        u.ttl = Some(seconds(5));
+        u.set_on_conflict(v1::UniqueConflict::Replace);
+    }));
+    let asked = asked.unique.expect("it is asked for");
+    assert_eq!((asked.hold, asked.conflict), (Hold::For(5_000), Conflict::Replace));
+    assert_eq!(refused(unique(|u| u.key = "x".repeat(257))), "unique.key");
+    assert_eq!(refused(unique(|u| u.scope = 9)), "unique.scope");
+    assert_eq!(refused(unique(|u| u.on_conflict = 9)), "unique.on_conflict");
+    assert_eq!(refused(unique(|u| u.ttl = Some(seconds(1)))), "unique.ttl");
+    assert_eq!(refused(unique(|u| u.set_scope(v1::UniqueScope::ForTtl))), "unique.ttl");
+
+    assert_eq!(good(|s| s.idempotency_key = "a".into()).idempotency, Some(("a".into(), DAY)));
+    assert_eq!(refused(|s| s.idempotency_key = "x".repeat(257)), "idempotency_key");
+    assert_eq!(refused(|s| s.idempotency_ttl = Some(seconds(1))), "idempotency_ttl");
+    for bad in [0, -1, 31 * 86_400] {
+        let change = |s: &mut v1::JobSpec| {
+            (s.idempotency_key, s.idempotency_ttl) = ("a".into(), Some(seconds(bad)));
+        };
+        assert_eq!(refused(change), "idempotency_ttl", "{bad}");
+    }
+}
+
+#[test]
 fn options_to_come_are_refused_by_name() {
     type Change = fn(&mut v1::JobSpec);
-    let cases: [(&str, Change); 7] = [
+    let cases: [(&str, Change); 4] = [
         ("fairness_key", |s| s.fairness_key = "a".into()),
-        ("unique", |s| s.unique = Some(v1::Unique::default())),
-        ("idempotency_key", |s| s.idempotency_key = "a".into()),
-        ("idempotency_ttl", |s| s.idempotency_ttl = Some(seconds(1))),
         ("heartbeat_timeout", |s| s.heartbeat_timeout = Some(seconds(1))),
         ("total_timeout", |s| s.total_timeout = Some(seconds(1))),
         ("depends_on", |s| s.depends_on = vec![v1::Dependency::default()]),
