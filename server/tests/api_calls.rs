@@ -2,6 +2,7 @@
 mod api_calls {
     mod harness;
     mod jobs;
+    mod keys;
     mod streams;
     mod transport;
     mod workers;
