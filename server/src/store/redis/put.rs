@@ -15,10 +15,10 @@ use crate::{
     model::{
         ids::{Name, Shard},
         op::{HeldBy, Hold, KeyKind, NewJob, Put},
+        time::Now,
     },
     store::{
-        StoreError,
-        rules::{self, Line},
+        StoreError, rules,
         slot::{Slot, Stamp},
     },
 };
@@ -47,39 +47,29 @@ impl Item for NewJob {
                 number
             };
             let new = |job| {
-                let (mut slot, line) =
+                let (mut slot, _) =
                     rules::new_job(now, job, number(Of::Queue, &job.queue), number(Of::Type, &job.kind));
                 // A hint of a job that was deleted and is put again must not stand for the new one.
                 slot.row = Stamp::new((core.next_number() & 0xffff) as i64);
-                (slot, line)
+                slot
             };
-            let slots: Vec<(Slot, Line)> = jobs.iter().map(new).collect();
+            let slots: Vec<Slot> = jobs.iter().map(new).collect();
             args.push(named.len().to_string().into());
             args.extend(named.iter().flat_map(|(of, number, name)| names::entry(*of, *number, name).map(Bytes::from)));
-            for (job, (slot, line)) in jobs.iter().zip(&slots) {
+            let keys = args.len();
+            args.push(Bytes::new());
+            for (place, job) in jobs.iter().enumerate() {
+                push_keys(&mut args, now, place + 1, job);
+            }
+            args[keys] = ((args.len() - keys - 1) / 4).to_string().into();
+            for (job, slot) in jobs.iter().zip(&slots) {
                 args.push(Bytes::copy_from_slice(slot.id.as_bytes()));
                 args.push(record::encode(slot));
                 args.push(job.body.clone());
-                args.push(match line {
-                    Line::Time(ms) => ms.to_string().into(),
-                    _ => Bytes::new(),
-                });
-                args.push(slot.waiting_expiry().map(|ms| Bytes::from(ms.to_string())).unwrap_or_default());
-                args.push(Bytes::from_static(if slot.is_expired(now) { b"0" } else { b"1" }));
-                let idempotency = job.idempotency.map(|(hash, keep_ms)| (hash, Some(keep_ms)));
-                let unique = job.unique.map(|unique| match unique.hold {
-                    Hold::For(ms) => (unique.hash, Some(ms)),
-                    Hold::UntilFinished | Hold::UntilStarted => (unique.hash, None),
-                });
-                for key in [idempotency, unique] {
-                    let ends = key.and_then(|(_, ms)| ms).map(|ms| now.wall_ms.saturating_add(ms).to_string());
-                    args.push(key.map(|(hash, _)| Bytes::copy_from_slice(&hash)).unwrap_or_default());
-                    args.push(ends.unwrap_or_default().into());
-                }
             }
             match core.eval(shard, &PUT, &args).await? {
                 Value::Array(answers) => {
-                    return answers.iter().zip(slots).map(|(a, (slot, _))| answer(a, slot)).collect();
+                    return answers.iter().zip(slots).map(|(a, slot)| answer(a, slot)).collect();
                 }
                 taken => match names::field(&value::text(&taken)?) {
                     Some((of, number)) => core.names.is_taken(shard, of, number),
@@ -88,6 +78,22 @@ impl Item for NewJob {
             }
         }
         Err(StoreError::Unavailable("names of queues and types collide over and over".to_owned()))
+    }
+}
+
+/// The keys of a job and when they end.
+fn push_keys(args: &mut Vec<Bytes>, now: Now, place: usize, job: &NewJob) {
+    let idempotency = job.idempotency.map(|(hash, keep_ms)| ("1", hash, Some(keep_ms)));
+    let unique = job.unique.map(|unique| match unique.hold {
+        Hold::For(ms) => ("2", unique.hash, Some(ms)),
+        Hold::UntilFinished | Hold::UntilStarted => ("2", unique.hash, None),
+    });
+    for (kind, hash, ms) in idempotency.into_iter().chain(unique) {
+        let ends = ms.map(|ms| now.wall_ms.saturating_add(ms).to_string());
+        args.push(place.to_string().into());
+        args.push(Bytes::from_static(kind.as_bytes()));
+        args.push(Bytes::copy_from_slice(&hash));
+        args.push(ends.unwrap_or_default().into());
     }
 }
 

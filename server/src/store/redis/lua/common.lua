@@ -13,7 +13,18 @@ local READY, RUNNING = 3, 4
 
 local function state_of(m) return m:byte(2) end
 
-local function queue_of(m) return string.format('%08x', (struct.unpack('<I4', m, 8))) end
+local hexes = {}
+
+-- The queue of a record, as key names have it.
+local function queue_of(m)
+  local bytes = m:sub(8, 11)
+  local hex = hexes[bytes]
+  if not hex then
+    hex = string.format('%08x', (struct.unpack('<I4', bytes)))
+    hexes[bytes] = hex
+  end
+  return hex
+end
 
 -- Entries of the indexes of time: the earliest that this call adds, by clock.
 local first = {}

@@ -1,119 +1,150 @@
 -- Changes records, each only if it is still what the change was decided on. Per change: id, old record, new record ('' =
--- the job goes), condition ('' = none, 1 = the lease has run out, else a uniqueness key that must be free), number of
--- moves, then the moves: (what, key, value) each.
+-- the job goes), how, then for 'k' the key, then what else moves: (what and key, value) each. How is three parts: where the
+-- job stands then (E end, F front, e f the same for one that has expired, S as it stands, M at its place in another list,
+-- . nowhere), on what condition (- none, l the lease has run out, k a uniqueness key is free), and how much else moves.
 -- Answers per change: 1 = done · 2 = the lease has not run out · (holder of the key) · the record as it is, 0 = there is
 -- none.
 local at, changes, ids = 3, {}, {}
 while at <= #ARGV do
-  local moves = tonumber(ARGV[at + 4])
   changes[#changes + 1] = at
   ids[#ids + 1] = ARGV[at]
-  at = at + 5 + moves * 3
+  local how = ARGV[at + 3]
+  at = at + 4 + (how:byte(2) == 107 and 1 or 0) + 2 * how:sub(3)
 end
 local now = {}
 for i, record in ipairs(call('HMGET', P .. 'm', unpack(ids))) do now[ids[i]] = record end
 local tie = ties(#ids)
 
--- Moves of the same kind on the same key go together; kinds in this order, so that what is taken out is not put in again.
-local KINDS = {
-  zrem = 'ZREM', hdel = 'HDEL', zadd = 'ZADD', hset = 'HSET', rpush = 'RPUSH', lpush = 'LPUSH', del = 'DEL', emit = 'XADD',
-}
-local ORDER = {'zrem', 'hdel', 'del', 'zadd', 'hset', 'rpush', 'lpush'}
-local batch = {}
-for _, kind in ipairs(ORDER) do batch[kind] = {} end
-local function add(kind, key, a, b)
-  local lists = batch[kind]
-  local list = lists[key]
+-- What goes together, by command and key, in this order: what is taken out is not put in again.
+local ORDER = {'ZREM', 'HDEL', 'DEL', 'ZADD', 'HSET', 'RPUSH', 'LPUSH'}
+local batch = {ZREM = {}, HDEL = {}, DEL = {}, ZADD = {}, HSET = {}, RPUSH = {}, LPUSH = {}}
+local function add(command, key, a, b)
+  local list = batch[command][key]
   if not list then
     list = {}
-    lists[key] = list
+    batch[command][key] = list
   end
   list[#list + 1] = a
   if b then list[#list + 1] = b end
 end
 local function flush()
-  for _, kind in ipairs(ORDER) do
-    for key, list in pairs(batch[kind]) do
-      if kind == 'del' then call('DEL', P .. key) else variadic(KINDS[kind], P .. key, list) end
+  for _, command in ipairs(ORDER) do
+    for key, list in pairs(batch[command]) do
+      if command == 'DEL' then call('DEL', P .. key) else variadic(command, P .. key, list) end
     end
-    batch[kind] = {}
+    batch[command] = {}
   end
 end
 
 local woken, started, ended, stopping, answers, touched = {}, {}, {}, {}, {}, {}
 
-local does = {
-  -- Out of a list by time or an index.
-  ['-'] = function(id, key) add('zrem', key, id) end,
-  -- Into an index, at this time exactly; a lease never ends earlier than it did.
-  ['+'] = function(id, key, value)
-    if key == 'l' then
-      local old = call('ZSCORE', P .. 'l', id)
-      if old and tonumber(old) > tonumber(value) then return end
-      note('m', tonumber(value))
+local function index(key, id, ms)
+  if key == 'l' then
+    -- A lease never ends earlier than it did.
+    local old = call('ZSCORE', P .. 'l', id)
+    if old and tonumber(old) > ms then return end
+    note('m', ms)
+  else
+    note('w', ms)
+  end
+  add('ZADD', key, ms, id)
+end
+
+-- Out of the list of its state. A hint stays behind and is passed over.
+local function leave(id, m, queue)
+  local state = m:byte(2)
+  if state == RUNNING then add('ZREM', 'l', id)
+  elseif state ~= READY then add('ZREM', 's:' .. queue .. ':' .. state, id) end
+  if state > 5 then add('ZREM', 'y', id) end
+end
+
+local function enter(id, m, queue, place, n)
+  local state = m:byte(2)
+  if state == READY then
+    local key = ':' .. queue .. ':' .. m:byte(3)
+    if place == 'E' or place == 'e' then
+      add('RPUSH', 'q' .. key, id .. m:sub(6, 7))
     else
-      note('w', tonumber(value))
+      add('LPUSH', 'q' .. key, id .. m:sub(6, 7))
+      call('HINCRBY', P .. 'hd', queue .. m:byte(3), -1)
     end
-    add('zadd', key, value, id)
-  end,
-  -- Into a list by time, after what is there of the same millisecond.
-  t = function(id, key, value, n)
-    add('zadd', key, tonumber(value) * TIES + (tie + n) % TIES, id)
-    local queue, state = key:sub(3, 10), tonumber(key:sub(12))
-    if state == 1 or state == 5 then started[queue] = math.min(started[queue] or math.huge, tonumber(value))
-    elseif state > 5 then ended[queue .. ':' .. (state == 7 and 7 or 6)] = true end
-  end,
-  -- From one list by time to the same place in another.
-  m = function(id, key, value)
-    add('zadd', value, call('ZSCORE', P .. key, id) or 0, id)
-    add('zrem', key, id)
-    started[value:sub(3, 10)] = 0
-  end,
-  -- To the end or the front of a READY list.
-  r = function(id, key, value) add('rpush', key, id .. value) end,
-  f = function(id, key, value)
-    add('lpush', key, id .. value)
-    call('HINCRBY', P .. 'hd', key:sub(3, 10) .. key:sub(12), -1)
-  end,
-  -- A part of the record: set, forgotten, a key of its own deleted.
-  s = function(id, key, value) add('hset', key, id, value) end,
-  a = function(id, key, value) add('hset', key, id .. value:sub(1, 4), value:sub(5)) end,
-  d = function(id, key, value) add('hdel', key, id .. value) end,
-  D = function(id, key) add('del', key .. id, id) end,
+    if place == 'E' or place == 'F' then woken[queue] = true end
+  elseif state ~= RUNNING then
+    local terminal = state > 5
+    local ms = struct.unpack('<I6', m, terminal and 66 or 30)
+    add('ZADD', 's:' .. queue .. ':' .. state, ms * TIES + (tie + n) % TIES, id)
+    if terminal then
+      ended[queue .. ':' .. (state == 7 and 7 or 6)] = true
+      index('y', id, (struct.unpack('<I6', m, 72)))
+    elseif state ~= 2 then
+      started[queue] = math.min(started[queue] or math.huge, ms)
+    end
+  end
+end
+
+-- To the same place in the list of another queue.
+local function beside(id, old, new)
+  local from = 's:' .. queue_of(old) .. ':' .. old:byte(2)
+  local to = 's:' .. queue_of(new) .. ':' .. new:byte(2)
+  add('ZADD', to, call('ZSCORE', P .. from, id) or 0, id)
+  add('ZREM', from, id)
+  started[queue_of(new)] = 0
+end
+
+local does = {
+  -- Out of an index, into it at this time.
+  ['-'] = function(id, key) add('ZREM', key, id) end,
+  ['+'] = function(id, key, value) index(key, id, tonumber(value)) end,
+  -- A part of the record: set, one of several set, forgotten, a key of its own deleted.
+  s = function(id, key, value) add('HSET', key, id, value) end,
+  a = function(id, key, value) add('HSET', key, id .. value:sub(1, 4), value:sub(5)) end,
+  d = function(id, key, value) add('HDEL', key, id .. value) end,
+  D = function(id, key) add('DEL', key .. id, id) end,
   -- A uniqueness key: let go, taken.
   k = function(id, _, value) release(value, id) end,
   K = function(id, _, value) call('HSET', P .. 'u', value, id) end,
-  -- The queue has work, its worker must stop, something is to be done elsewhere.
-  w = function(_, key) woken[key] = true end,
+  -- Its worker must stop; something is to be done elsewhere.
   c = function(id) stopping[#stopping + 1] = id end,
   e = function(_, _, value) call('XADD', P .. 'ob', '*', 'e', value) end,
 }
 
 for n, from in ipairs(changes) do
-  local id, old, new, condition, moves = unpack(ARGV, from, from + 4)
+  local id, old, new, how, key = unpack(ARGV, from, from + 4)
+  local condition = how:byte(2)
   if now[id] ~= old then
     answers[n] = now[id] or 0
-  elseif condition == '1' and tonumber(call('ZSCORE', P .. 'l', id) or 0) > MONO then
+  elseif condition == 108 and tonumber(call('ZSCORE', P .. 'l', id) or 0) > MONO then
     answers[n] = 2
-  elseif #condition > 1 and holder(condition) then
-    answers[n] = {(holder(condition))}
+  elseif condition == 107 and holder(key) then
+    answers[n] = {(holder(key))}
   else
     -- A job that is changed twice in one call: what the first did must be there for the second.
     if touched[id] then flush() end
     touched[id] = true
     answers[n] = 1
-    if new ~= old then
-      count(queue_of(old), state_of(old), -1)
-      if new == '' then
-        now[id] = false
-        add('hdel', 'm', id)
-      else
+    local place, queue = how:sub(1, 1), queue_of(old)
+    if new == '' then
+      leave(id, old, queue)
+      count(queue, old:byte(2), -1)
+      now[id] = false
+      add('HDEL', 'm', id)
+    else
+      if place == 'M' then beside(id, old, new)
+      elseif place ~= 'S' then leave(id, old, queue) end
+      if new ~= old then
+        local to = new:sub(8, 11) == old:sub(8, 11) and queue or queue_of(new)
+        if place ~= 'S' and place ~= 'M' then enter(id, new, to, place, n) end
+        count(queue, old:byte(2), -1)
+        count(to, new:byte(2), 1)
         now[id] = new
-        count(queue_of(new), state_of(new), 1)
-        add('hset', 'm', id, new)
+        add('HSET', 'm', id, new)
       end
     end
-    for i = from + 5, from + 2 + tonumber(moves) * 3, 3 do does[ARGV[i]](id, ARGV[i + 1], ARGV[i + 2], n) end
+    local extra = from + 4 + (condition == 107 and 1 or 0)
+    for i = extra, extra + 2 * how:sub(3) - 1, 2 do
+      local what = ARGV[i]
+      does[what:sub(1, 1)](id, what:sub(2), ARGV[i + 1])
+    end
   end
 end
 flush()

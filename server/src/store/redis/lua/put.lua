@@ -1,7 +1,8 @@
--- Records jobs. ARGV[3]: number of names, then (number, kind and name) each; then per job: id, record, body, start ('' =
--- READY), expiry ('' = none), claimable (1 or 0), idempotency key ('' = none) and its end, uniqueness key and its end ('' =
--- the job holds it itself).
--- Answers per job: 0 = recorded, the record that was there, or (1 or 2 for the key, holder, the holder's record). A name whose number is another's: the number.
+-- Records jobs. ARGV[3]: number of names, then (number, kind and name) each; number of keys, then (place among the jobs,
+-- 1 idempotency or 2 uniqueness, key, end or '' = the job holds it itself) each, the first kind first; then per job: id,
+-- record, body.
+-- Answers per job: 0 = recorded, the record that was there, or (1 or 2 for the key, holder, the holder's record). A name
+-- whose number is another's: the number.
 local at = 4
 for _ = 1, tonumber(ARGV[3]) do
   local number, name = ARGV[at], ARGV[at + 1]
@@ -10,24 +11,33 @@ for _ = 1, tonumber(ARGV[3]) do
   elseif there ~= name then return {REDIS_MS, number} end
   at = at + 2
 end
+local keys = {}
+for _ = 1, tonumber(ARGV[at]) do
+  local place, kind, key, ends = unpack(ARGV, at + 1, at + 4)
+  keys[place] = keys[place] or {}
+  table.insert(keys[place], {tonumber(kind), key, ends})
+  at = at + 4
+end
+at = at + 1
 local ids = {}
-for i = at, #ARGV, 10 do ids[#ids + 1] = ARGV[i] end
+for i = at, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
 local there = call('HMGET', P .. 'm', unpack(ids))
+
 -- The answer to a job that cannot have one of its keys.
 local seen = {}
-local function not_free(from)
-  for kind = 1, 2 do
-    local key = ARGV[from + kind * 2 - 2]
-    local by = key ~= '' and holder(key)
-    if by then return {kind, by, seen[by] or call('HGET', P .. 'm', by)} end
+local function not_free(wanted)
+  for _, each in ipairs(wanted) do
+    local by = holder(each[2])
+    if by then return {each[1], by, seen[by] or call('HGET', P .. 'm', by)} end
   end
 end
 
-local answers,  records, bodies, lists, woken = {}, {}, {}, {}, {}
+local answers, records, bodies, lists, woken = {}, {}, {}, {}, {}
 local tie = ties(#ids)
 for n, id in ipairs(ids) do
-  local record, body, start, expire, claimable = unpack(ARGV, at + 1, at + 5)
-  local old = there[n] or seen[id] or not_free(at + 6)
+  local record = ARGV[at + 1]
+  local wanted = keys[tostring(n)]
+  local old = there[n] or seen[id] or wanted and not_free(wanted)
   if old then
     answers[n] = old
   else
@@ -36,32 +46,34 @@ for n, id in ipairs(ids) do
     records[#records + 1] = id
     records[#records + 1] = record
     bodies[#bodies + 1] = id
-    bodies[#bodies + 1] = body
-    local queue = queue_of(record)
-    count(queue, state_of(record), 1)
-    if start == '' then
+    bodies[#bodies + 1] = ARGV[at + 2]
+    local queue, state = queue_of(record), record:byte(2)
+    local expire = record:byte(1) == 2 and struct.unpack('<I6', record, 44) or 0
+    count(queue, state, 1)
+    if state == READY then
       local key = P .. 'q:' .. queue .. ':' .. record:byte(3)
-      lists[key] = lists[key] or {}
-      table.insert(lists[key], id .. record:sub(6, 7))
-      if claimable == '1' then woken[queue] = true end
+      local list = lists[key]
+      if not list then
+        list = {}
+        lists[key] = list
+      end
+      list[#list + 1] = id .. record:sub(6, 7)
+      if expire == 0 or expire > WALL then woken[queue] = true end
     else
-      local ms = tonumber(start)
-      call('ZADD', P .. 's:' .. queue .. ':' .. state_of(record), ms * TIES + (tie + n) % TIES, id)
+      local ms = struct.unpack('<I6', record, 30)
+      call('ZADD', P .. 's:' .. queue .. ':' .. state, ms * TIES + (tie + n) % TIES, id)
       if call('ZADD', P .. 't', 'LT', 'CH', ms, queue) == 1 then note('w', ms) end
     end
-    for from = at + 6, at + 8, 2 do
-      local key, ends = ARGV[from], ARGV[from + 1]
-      if key ~= '' then
-        call('HSET', P .. 'u', key, id .. ends)
-        if ends ~= '' then call('ZADD', P .. 'uy', ends, key) end
-      end
-    end
-    if expire ~= '' then
+    if expire ~= 0 then
       call('ZADD', P .. 'x', expire, id)
-      note('w', tonumber(expire))
+      note('w', expire)
+    end
+    for _, each in ipairs(wanted or {}) do
+      call('HSET', P .. 'u', each[2], id .. each[3])
+      if each[3] ~= '' then call('ZADD', P .. 'uy', each[3], each[2]) end
     end
   end
-  at = at + 10
+  at = at + 3
 end
 if #records > 0 then
   variadic('HSET', P .. 'm', records)
