@@ -13,7 +13,7 @@ RELEASE := $(CARGO_TARGET_DIR)/release
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-setup: $(TOOLS)/python.done $(TOOLS)/node.done ## Install what the project needs, into .tools and node_modules
+setup: $(TOOLS)/python.done $(TOOLS)/node.done redis ## Install what the project needs, into .tools and node_modules
 
 $(TOOLS)/python.done: sdk-python/pyproject.toml sdk-python/dev-requirements.txt
 	@mkdir -p $(TOOLS)
@@ -25,6 +25,10 @@ $(TOOLS)/node.done: sdk-node/package-lock.json
 	@mkdir -p $(TOOLS)
 	(cd sdk-node && npm ci --no-audit --no-fund --loglevel=error)
 	touch $@
+
+# Tests start their own Redis processes, on free ports, and end them. REDIS_SERVER=… names another program.
+redis:
+	@tests/setup-redis.sh
 
 gen: setup ## Write the generated code anew
 	cargo run -q -p protoc-gen-jobwire --bin gen
@@ -74,7 +78,9 @@ bench: ## Figures of a release server on this machine; BENCH="--quick", "--runs 
 	cargo build -q --release -p jobwire-server -p jobwire-tests --bin jobwire --bin bench
 	$(RELEASE)/bench $(BENCH)
 
-soak: build ## The crash suite for SOAK minutes (default 30)
-	JOBWIRE_BIN=$(DEBUG)/jobwire JOBWIRE_SOAK=$${SOAK:-30} cargo test -q -p jobwire-tests --test crash
+soak: build ## The crash suites, of one server and of replicas on Redis, for SOAK minutes each (default 30)
+	export JOBWIRE_BIN=$(DEBUG)/jobwire JOBWIRE_SOAK=$${SOAK:-30}
+	cargo test -q -p jobwire-tests --test crash
+	cargo test -q -p jobwire-tests --test replicas -- --test-threads 1 --nocapture
 
-.PHONY: bench soak demo run help setup gen gen-check check build test
+.PHONY: bench soak demo run help setup redis gen gen-check check build test

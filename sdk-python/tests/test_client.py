@@ -360,6 +360,38 @@ def test_enqueue_many_takes_types_and_calls_and_splits_by_size(server: Scripted,
     assert [[job.type for job in request.jobs] for request in requests] == [["t", "big", "big"], ["big"]]
 
 
+def test_items_for_which_the_store_was_away_are_sent_again_with_their_ids(server: Scripted, app: App) -> None:
+    def answer(request: Any) -> Any:
+        response = pb.EnqueueManyResponse()
+        first = len(server.named("EnqueueMany")) == 1
+        for number, job in enumerate(request.jobs):
+            if first and number % 2 == 1:
+                response.results.add(error=common_pb2.ItemError(code=14, reason="STORE_UNAVAILABLE", message="away"))
+            else:
+                response.results.add(job_id=job.id, status=pb.ENQUEUE_STATUS_CREATED)
+        return response
+
+    server.answers["EnqueueMany"] = answer
+    results = app.enqueue_many([("t", number) for number in range(5)])
+    first, second = server.named("EnqueueMany")
+    assert [job.id for job in second.jobs] == [job.id for job in first.jobs][1::2]
+    assert [result.job_id for result in results] == [job.id for job in first.jobs]
+    server.requests.clear()
+    assert [result.status for result in asyncio.run(app.aenqueue_many([("t", 1), ("t", 2)]))] == ["created"] * 2
+    assert len(server.named("EnqueueMany")) == 2
+
+
+def test_items_are_given_up_at_the_clients_timeout(server: Scripted) -> None:
+    error = common_pb2.ItemError(code=14, reason="STORE_UNAVAILABLE", message="away")
+    server.answers["EnqueueMany"] = lambda request: pb.EnqueueManyResponse(
+        results=[pb.EnqueueResult(error=error) for _ in request.jobs]
+    )
+    client = Client(server.url, timeout="200ms")
+    [result] = client.enqueue_many([("t", 1)])
+    assert isinstance(result.error, jobwire.Unavailable)
+    client.close()
+
+
 # --- results --------------------------------------------------------------------------------------------------------
 
 

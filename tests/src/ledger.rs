@@ -317,8 +317,16 @@ impl History {
                 later.job, earlier.delivery, earlier.pid, earlier.start, later.delivery, later.pid, later.start
             )
         };
+        let meant = earlier
+            .end
+            .as_ref()
+            .is_some_and(|(at, how)| *at <= later.start + GRAIN && RUNS_AGAIN.contains(&how.as_str()));
+        let vanished = self.fates(earlier.pid).any(|fate| {
+            let (Fate::Killed { at } | Fate::Frozen { at, .. }) = fate;
+            *at <= later.start
+        });
         if self.forgotten(earlier) {
-            if next {
+            if next && !meant && !vanished {
                 verdict.forgotten.push(pair());
             }
             return;
@@ -330,14 +338,6 @@ impl History {
         if end > later.start + GRAIN && !self.excused_by_freeze(earlier, later.start, end) {
             verdict.overlap.push(pair());
         }
-        let meant = earlier
-            .end
-            .as_ref()
-            .is_some_and(|(at, how)| *at <= later.start + GRAIN && RUNS_AGAIN.contains(&how.as_str()));
-        let vanished = self.fates(earlier.pid).any(|fate| {
-            let (Fate::Killed { at } | Fate::Frozen { at, .. }) = fate;
-            *at <= later.start
-        });
         if next && !meant && !vanished {
             verdict.rerun.push(pair());
         }

@@ -58,6 +58,13 @@ class Attempts:
         self._failures += 1
         return delay
 
+    def another(self, error: JobwireError) -> float | None:
+        """`pause`, or None where it would raise."""
+        try:
+            return self.pause(error)
+        except JobwireError:
+            return None
+
 
 _warned_at = float("-inf")
 

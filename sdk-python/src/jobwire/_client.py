@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
+from ._batch import Batch
 from ._calls import Attempts, call_async, call_sync
 from ._coalesce import Coalescer
 from ._convert import TRACE_HEADERS, duration, enqueue_result, outcome_of, payload
@@ -114,18 +117,29 @@ class Client:
     def enqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
         """Enqueues independent jobs, `task.s(...)` or (type, payload), up to 1,000 in a call; answers per item.
 
-        A refused item holds back no other. Raises only when a call fails as a whole; jobs of earlier calls stand.
+        A refused item holds back no other. Items are repeated like single calls, each with its id, while the server or
+        its store is unavailable. Raises only when a call fails as a whole; jobs of earlier calls stand.
         """
         results: list[EnqueueResult] = []
         for request in self._batches(jobs):
-            results += map(enqueue_result, self._call("EnqueueMany", request).results)
+            batch, attempts = Batch(request), self._attempts(self._timeout)
+            while (error := batch.answered(call_sync(self._many(batch), attempts))) is not None:
+                if (delay := attempts.another(error)) is None:
+                    break
+                time.sleep(delay)
+            results += batch.results
         return results
 
     async def aenqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
         """`enqueue_many` for asyncio."""
         results: list[EnqueueResult] = []
         for request in self._batches(jobs):
-            results += map(enqueue_result, (await self._acall("EnqueueMany", request)).results)
+            batch, attempts = Batch(request), self._attempts(self._timeout)
+            while (error := batch.answered(await call_async(self._many(batch), attempts))) is not None:
+                if (delay := attempts.another(error)) is None:
+                    break
+                await asyncio.sleep(delay)
+            results += batch.results
         return results
 
     # --- run: a call across the queue ---------------------------------------------------------------------------
@@ -224,6 +238,9 @@ class Client:
             lambda timeout: self._process.transport.unary(name, request, timeout),
             self._attempts(self._timeout, repeat=repeat),
         )
+
+    def _many(self, batch: Batch) -> Callable[[float | None], Future[Any]]:
+        return lambda timeout: self._process.transport.unary("EnqueueMany", batch.request, timeout)
 
     def _submission(self, spec: job_pb2.JobSpec) -> Callable[[float | None], Future[EnqueueResult]]:
         return lambda timeout: self._process.coalescer.submit(spec, timeout)

@@ -36,8 +36,9 @@ _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 5000),  # in truth the time limit of one connection attempt
-    # A server that is frozen, or beyond a broken network, never says so: while calls are out it is asked.
-    ("grpc.keepalive_time_ms", 10_000),
+    # A server that is frozen, or beyond a broken network, never says so: while calls are out it is asked. The library
+    # asks after twice this time at the latest.
+    ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),  # of any ping: the one that measures the line may be out already
     ("grpc.http2.max_pings_without_data", 0),

@@ -52,14 +52,22 @@ fn redis_read_only_for_a_while() {
 #[test]
 fn redis_loading_for_a_while() {
     survives("redis_loading", |redis, site| {
+        // Keys of a snapshot take their time, microseconds each, and in between it says that it is loading.
+        redis.settings_from_next_start(|settings| {
+            settings.set("key-load-delay", "50").set("loading-process-events-interval-bytes", "1024")
+        });
+        redis.run(&["DEBUG", "POPULATE", "200000", "filler", "64"]);
+        redis.run(&["BGREWRITEAOF"]);
+        wait_for("a snapshot is written", LONG, || {
+            redis.info("persistence", "aof_rewrite_in_progress").is_some_and(|doing| doing == "0")
+        });
         redis.terminate();
-        // Microseconds a key: some seconds for what the load has left behind.
-        redis.settings_from_next_start(|settings| settings.set("key-load-delay", "20000"));
         redis.launch();
         wait_for("Redis is loading", LONG, || {
             redis.try_query::<String>(&["PING"]).is_err_and(|error| error.to_string().contains("loading"))
         });
         refused(site);
+        redis.configure("key-load-delay", "0");
         redis.wait_until_it_answers();
     });
 }
