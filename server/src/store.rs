@@ -17,12 +17,15 @@ use crate::model::{
     queue::{QueueChange, QueueFacts},
 };
 
+mod check;
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
 pub mod redis;
 mod rules;
 mod slot;
+
+pub use check::{Checked, Found, Mend};
 
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -227,6 +230,20 @@ pub trait Store: Send + Sync + 'static {
 
     /// Holds counters and indexes against an enumeration of the records.
     async fn recount(&self) -> Result<Disagreements, StoreError>;
+
+    /// Looks over everything, job by job, and mends what does not agree if it is told to. Beside servers at work nothing is
+    /// found that is only on its way, because everything is looked at again before it counts. Errors: `Refused` = this store
+    /// builds its counters and indexes anew when it is opened, and mends nothing else.
+    async fn check(&self, mend: Mend) -> Result<Checked, StoreError> {
+        if mend.tasks.is_some() {
+            let why = "this store builds its counters and indexes anew at each start: there is nothing to repair in place. \
+                       What is damaged on disk comes from a backup";
+            return Err(StoreError::Refused(why.to_owned()));
+        }
+        let jobs = self.queues(None).await?.iter().flat_map(|queue| queue.counts).sum();
+        let found = self.recount().await?.into_iter().map(|what| Found { what, mended: None }).collect();
+        Ok(Checked { jobs, found, skipped: Vec::new() })
+    }
 
     /// Pushes from now on. A receiver that lags has lost messages: treat that as [`Wake::Reset`].
     fn watch(&self) -> broadcast::Receiver<Wake>;

@@ -21,7 +21,7 @@ use self::{
     claim::Asked, clock::RedisClock, conn::Conn, known::Known, lanes::Lane, layout::Layout, moves::Step, names::Names,
     placing::Placing,
 };
-use super::{Cas, Disagreements, Doc, Store, StoreError, StoreInfo};
+use super::{Cas, Checked, Disagreements, Doc, Mend, Store, StoreError, StoreInfo};
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
@@ -32,6 +32,7 @@ use crate::model::{
 
 mod apply;
 mod audit;
+mod check;
 mod claim;
 mod clock;
 pub mod conn;
@@ -248,6 +249,10 @@ impl Store for RedisStore {
 
     async fn recount(&self) -> Result<Disagreements, StoreError> {
         self.core.recount().await
+    }
+
+    async fn check(&self, mend: Mend) -> Result<Checked, StoreError> {
+        self.core.check(&mend).await
     }
 
     fn watch(&self) -> broadcast::Receiver<Wake> {

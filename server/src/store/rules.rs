@@ -44,7 +44,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    fn at(line: Line) -> Self {
+    pub fn at(line: Line) -> Self {
         Self {
             line,
             touched: true,

@@ -93,11 +93,19 @@ pub(super) fn field(text: &str) -> Option<(Of, u32)> {
 
 /// Field and value of an entry of `nm`. Types have fields of their own, so that a type may have a queue's number.
 pub(super) fn entry(of: Of, number: u32, name: &Name) -> [String; 2] {
-    let field = match of {
+    [field_of(of, number), format!("{}{name}", of.letter())]
+}
+
+pub(super) fn field_of(of: Of, number: u32) -> String {
+    match of {
         Of::Queue => format!("{number:08x}"),
         Of::Type => format!("k{number:08x}"),
-    };
-    [field, format!("{}{name}", of.letter())]
+    }
+}
+
+/// Whether the number can be this name's: it is its hash, or one that it took because others had those before.
+pub(super) fn may_be(of: Of, number: u32, name: &Name) -> bool {
+    number.wrapping_sub(hash(of, name)) < 16
 }
 
 fn hash(of: Of, name: &Name) -> u32 {

@@ -6,10 +6,12 @@ use super::{
     Core,
     claim::part,
     due::scored,
-    layout::{by_time, line},
+    layout::{by_time, hex},
     moves::deliveries,
     names::Of,
-    record, value,
+    record,
+    scripts::HINTS,
+    value,
 };
 use crate::{
     model::{
@@ -233,29 +235,20 @@ impl Core {
         level: usize,
         from: Option<i64>,
     ) -> Result<(i64, Vec<(JobId, u16)>), StoreError> {
-        let key = self.layout.key(shard, line(queue, level));
-        let head = (self.layout.key(shard, "hd"), format!("{queue:08x}{level}"));
-        loop {
-            let mut pipe = Pipeline::new();
-            pipe.cmd("HGET").arg(&head.0).arg(&head.1);
-            let start = value::int(&self.run(shard, pipe).await?[0])?;
-            let skip = from.map_or(0, |from| (from - start).max(0));
-            let mut pipe = Pipeline::new();
-            pipe.cmd("LRANGE").arg(&key).arg(skip).arg(skip + STORE_BATCH as i64 - 1);
-            pipe.cmd("HGET").arg(&head.0).arg(&head.1);
-            let answers = self.run(shard, pipe).await?;
-            if value::int(&answers[1])? != start {
-                // Jobs were claimed in between.
-                continue;
-            }
-            let mut hints = Vec::new();
-            for hint in value::list(&answers[0])? {
-                let bytes = value::bytes(hint)?;
-                let serial = bytes.get(16..18).map_or(0, |serial| u16::from_le_bytes([serial[0], serial[1]]));
-                hints.push((value::id(hint)?, serial));
-            }
-            return Ok((start + skip, hints));
+        let mut args = self.times();
+        args.push(hex(queue).into());
+        args.push(level.to_string().into());
+        args.push(from.map(|from| from.to_string()).unwrap_or_default().into());
+        args.push(STORE_BATCH.to_string().into());
+        let parts = self.eval_parts(shard, &HINTS, &args).await?;
+        let [first, found] = &parts[..] else { return Err(value::unexpected(&Value::Array(parts))) };
+        let mut hints = Vec::new();
+        for hint in value::list(found)? {
+            let bytes = value::bytes(hint)?;
+            let serial = bytes.get(16..18).map_or(0, |serial| u16::from_le_bytes([serial[0], serial[1]]));
+            hints.push((value::id(hint)?, serial));
         }
+        Ok((value::int(first)?, hints))
     }
 
     /// By start. All RUNNING jobs of the shard are looked at: they are as many as there are slots of workers.
