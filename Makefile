@@ -74,9 +74,9 @@ demo: setup ## A real workload in three languages; DEMO_DIR=… for other files
 run: ## A server from this checkout
 	cargo run -q --release -p jobwire-server -- dev
 
-bench: ## Figures of a release server on this machine; BENCH="--quick", "--runs 3", "--help"
+bench: redis ## Figures of a release server on this machine; STORE=memory|embedded|redis, BENCH="--quick", "--help"
 	cargo build -q --release -p jobwire-server -p jobwire-tests --bin jobwire --bin bench
-	$(RELEASE)/bench $(BENCH)
+	$(RELEASE)/bench --store $${STORE:-embedded} $(BENCH)
 
 soak: build ## The crash suites, of one server and of replicas on Redis, for SOAK minutes each (default 30)
 	export JOBWIRE_BIN=$(DEBUG)/jobwire JOBWIRE_SOAK=$${SOAK:-30}

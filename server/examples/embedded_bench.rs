@@ -106,6 +106,8 @@ fn job(args: &Args) -> NewJob {
         expire_ms: 0,
         create_ms: 0,
         content: 1,
+        unique: None,
+        idempotency: None,
         body: body.encode(),
     }
 }

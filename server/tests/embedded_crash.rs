@@ -79,6 +79,8 @@ fn new_job(rng: &mut StdRng) -> NewJob {
         expire_ms: 0,
         create_ms: 0,
         content: 7,
+        unique: None,
+        idempotency: None,
         body: Body { policy: Policy::default(), task: task(id).into() }.encode(),
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     Failure, load,
     phases::Setting,
-    server::Server,
+    server::{Place, Server},
     usage::{self, Load},
 };
 
@@ -31,19 +31,29 @@ struct Metric {
     title: &'static str,
     unit: &'static str,
     target: Target,
+    /// Where another is to be reached on Redis.
+    on_redis: Option<Target>,
 }
 
 const fn metric(name: &'static str, title: &'static str, unit: &'static str, target: Target) -> Metric {
-    Metric { name, title, unit, target }
+    Metric { name, title, unit, target, on_redis: None }
+}
+
+impl Metric {
+    const fn on_redis(self, target: Target) -> Self {
+        Self { on_redis: Some(target), ..self }
+    }
 }
 
 /// In the order of the table. Targets: two cores with everything on them, durable before the answer.
-const METRICS: [Metric; 19] = [
-    metric("enqueue_one", "enqueue, one awaited at a time", "jobs/s", Target::AtLeast(4_000.0)),
+const METRICS: [Metric; 33] = [
+    metric("enqueue_one", "enqueue, one awaited at a time", "jobs/s", Target::AtLeast(4_000.0))
+        .on_redis(Target::AtLeast(5_000.0)),
     metric("enqueue_256", "enqueue, 256 callers at once", "jobs/s", Target::AtLeast(40_000.0)),
     metric("enqueue_bulk", "enqueue many, 500 a call", "jobs/s", Target::AtLeast(120_000.0)),
-    metric("drain", "drain of a filled queue", "jobs/s", Target::AtLeast(80_000.0)),
-    metric("end_to_end", "producer and worker at once", "jobs/s", Target::AtLeast(45_000.0)),
+    metric("drain", "drain of a filled queue", "jobs/s", Target::AtLeast(80_000.0)).on_redis(Target::AtLeast(60_000.0)),
+    metric("end_to_end", "producer and worker at once", "jobs/s", Target::AtLeast(45_000.0))
+        .on_redis(Target::AtLeast(35_000.0)),
     metric("latency_p50", "enqueue to handler, p50", "ms", Target::AtMost(0.6)),
     metric("latency_p99", "enqueue to handler, p99", "ms", Target::AtMost(2.0)),
     metric("latency_p999", "enqueue to handler, p99.9", "ms", Target::None),
@@ -56,8 +66,22 @@ const METRICS: [Metric; 19] = [
     metric("disk_job", "disk per queued job, payload included", "B", Target::None),
     metric("restart", "restart after a kill, deep queue", "s", Target::AtMost(2.0)),
     metric("deep_rss_restarted", "server with the deep queue, restarted", "MB", Target::None),
+    metric("deep_enqueue", "enqueue p50, deep queue / empty", "ratio", Target::AtMost(1.3)),
+    metric("deep_claim", "lease p50, deep queue / empty", "ratio", Target::AtMost(1.3)),
+    metric("deep_complete", "completion p50, deep queue / empty", "ratio", Target::AtMost(1.3)),
     metric("deep_cost", "server CPU per job, deep queue / empty", "ratio", Target::AtMost(1.3)),
     metric("deep_time", "time per job, deep queue / empty", "ratio", Target::AtMost(1.3)),
+    metric("redis_scripts_1", "script calls per job, one at a time", "calls", Target::AtMost(3.5)),
+    metric("redis_commands_1", "Redis commands per job, one at a time", "commands", Target::None),
+    metric("redis_scripts_10", "script calls per job, batches of 10", "calls", Target::None),
+    metric("redis_commands_10", "Redis commands per job, batches of 10", "commands", Target::None),
+    metric("redis_scripts_100", "script calls per job, batches of 100", "calls", Target::None),
+    metric("redis_commands_100", "Redis commands per job, batches of 100", "commands", Target::None),
+    metric("redis_ready_job", "Redis memory per ready job over its payload", "B", Target::AtMost(250.0)),
+    metric("redis_scheduled_job", "Redis memory per scheduled job over its payload", "B", Target::AtMost(350.0)),
+    metric("bullmq_ready_job", "the same, a waiting job of BullMQ", "B", Target::None),
+    metric("bullmq_scheduled_job", "the same, a delayed job of BullMQ", "B", Target::None),
+    metric("redis_slow", "scripts over 5 ms, deep queue", "calls", Target::AtMost(0.0)),
 ];
 
 /// One figure as measured.
@@ -73,6 +97,7 @@ struct Figure {
 pub struct Report {
     file: File,
     figures: Vec<Figure>,
+    on_redis: bool,
     /// Busy cores before the phase that runs.
     pub noise: f64,
 }
@@ -119,7 +144,7 @@ impl Report {
         if head["file_system"] == "tmpfs" {
             println!("WARNING: the data is in memory, not on a disk: choose another folder with --dir");
         }
-        Ok(Self { file, figures: Vec::new(), noise: 0.0 })
+        Ok(Self { file, figures: Vec::new(), on_redis: setting.place == Place::Redis, noise: 0.0 })
     }
 
     /// A figure with whatever else belongs to it.
@@ -156,8 +181,10 @@ impl Report {
             found.sort_by(|a, b| a.value.total_cmp(&b.value));
             let middle = found[found.len() / 2];
             let (lowest, highest) = (found[0].value, found[found.len() - 1].value);
-            let (target, ratio) = match metric.target {
+            let target = metric.on_redis.filter(|_| self.on_redis).unwrap_or(metric.target);
+            let (target, ratio) = match target {
                 Target::AtLeast(least) => (format!("≥ {}", number(least)), format!("{:.2}", middle.value / least)),
+                Target::AtMost(0.0) => ("0".to_owned(), if middle.value > 0.0 { "0" } else { "1" }.to_owned()),
                 Target::AtMost(most) => {
                     (format!("≤ {}", number(most)), format!("{:.2}", most / middle.value.max(most / 100.0)))
                 }

@@ -1,9 +1,10 @@
-//! `make bench`: what a server does on this machine. Starts release servers on the embedded store, loads them through the
-//! Rust SDK, and prints each figure beside the one to reach. `docs/benchmarks.md` describes the method.
+//! `make bench`: what a server does on this machine. Starts release servers on the store that is asked for, loads them
+//! through the Rust SDK, and prints each figure beside the one to reach. `docs/benchmarks.md` describes the method.
 
 mod figures;
 mod load;
 mod phases;
+mod redis;
 mod server;
 mod usage;
 
@@ -13,6 +14,8 @@ use clap::Parser;
 
 use figures::Report;
 use phases::{Phase, Setting};
+use redis::Peer;
+use server::Place;
 
 /// Whatever ends the run early, in words.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -20,6 +23,15 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Measures a Jobwire server on this machine.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// Where the servers keep their jobs
+    #[arg(long, value_enum, default_value_t = Place::Embedded)]
+    store: Place,
+    /// Redis syncs on every write (`appendfsync always`) instead of every second
+    #[arg(long)]
+    always: bool,
+    /// Weighs the jobs of this system, too, on the same kind of Redis
+    #[arg(long, value_enum, value_name = "PEER")]
+    peer: Vec<Peer>,
     /// Smaller and shorter phases: about a minute
     #[arg(long)]
     quick: bool,
@@ -69,6 +81,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
             None => std::env::current_exe()?.with_file_name("jobwire"),
         },
         dir: arguments.dir.unwrap_or_else(std::env::temp_dir),
+        place: arguments.store,
+        always: arguments.always,
+        peers: arguments.peer,
         quick: arguments.quick,
         seed: arguments.seed,
         concurrency: arguments.concurrency,
@@ -77,7 +92,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut report = Report::create(&arguments.out, &setting).await?;
     for _ in 0..arguments.runs.max(1) {
         for phase in Phase::ALL {
-            if arguments.only.is_empty() || arguments.only.contains(&phase) {
+            let asked = arguments.only.contains(&phase) || (arguments.only.is_empty() && phase.fits(setting.place));
+            if asked {
                 phases::run(phase, &setting, &mut report).await.map_err(|error| format!("{phase:?}: {error}"))?;
             }
         }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
+use jobwire_proto::v1 as pb;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -14,7 +15,8 @@ use crate::{
     Failure,
     figures::Report,
     load::{self, Jobs, Running, Trace, conserved, settled},
-    server::Server,
+    redis::{self, Peer},
+    server::{Place, Server},
     usage::{Load, Meter, quiet},
 };
 
@@ -36,6 +38,10 @@ const MORE_IDLE_WORKERS: usize = 400;
 pub struct Setting {
     pub program: PathBuf,
     pub dir: PathBuf,
+    pub place: Place,
+    /// Redis syncs on every write.
+    pub always: bool,
+    pub peers: Vec<Peer>,
     pub quick: bool,
     pub seed: u64,
     pub concurrency: usize,
@@ -43,7 +49,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    fn pick<T>(&self, quick: T, full: T) -> T {
+    pub fn pick<T>(&self, quick: T, full: T) -> T {
         if self.quick { quick } else { full }
     }
 
@@ -52,7 +58,12 @@ impl Setting {
         Duration::from_secs(self.pick(2, 6))
     }
 
-    fn jobs(&self) -> Jobs {
+    /// Jobs of the calls that are timed one by one.
+    fn lone_jobs(&self) -> u64 {
+        self.pick(500, 2_000)
+    }
+
+    pub fn jobs(&self) -> Jobs {
         Jobs::new(self.seed)
     }
 }
@@ -75,12 +86,16 @@ pub enum Phase {
     Latency,
     /// A server that has nothing to do
     Idle,
+    /// Script calls and commands in Redis per job
+    RedisCalls,
+    /// Memory of Redis per waiting job
+    RedisWeight,
     /// A million queued jobs: memory, disk, restart, cost per job
     Deep,
 }
 
 impl Phase {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::EnqueueOne,
         Self::Enqueue256,
         Self::EnqueueBulk,
@@ -88,8 +103,15 @@ impl Phase {
         Self::EndToEnd,
         Self::Latency,
         Self::Idle,
+        Self::RedisCalls,
+        Self::RedisWeight,
         Self::Deep,
     ];
+
+    /// Whether it has a meaning on that store.
+    pub fn fits(self, place: Place) -> bool {
+        !matches!(self, Self::RedisCalls | Self::RedisWeight) || place == Place::Redis
+    }
 }
 
 /// Runs a phase on a machine that is as quiet as it gets.
@@ -103,6 +125,8 @@ pub async fn run(phase: Phase, setting: &Setting, report: &mut Report) -> Result
         Phase::EndToEnd => end_to_end(setting, report).await,
         Phase::Latency => latency(setting, report).await,
         Phase::Idle => idle(setting, report).await,
+        Phase::RedisCalls => redis::calls(setting, report).await,
+        Phase::RedisWeight => redis::weight(setting, report).await,
         Phase::Deep => deep(setting, report).await,
     }
 }
@@ -117,7 +141,7 @@ async fn enqueue_singly(
     let client = server.client()?;
     let warm_up = Instant::now() + setting.span() / 10;
     let before = load::enqueue_singly(&client, &jobs, callers, warm_up).await?;
-    let meter = Meter::start(server.pid());
+    let meter = Meter::start(server.pids());
     let count = load::enqueue_singly(&client, &jobs, callers, Instant::now() + setting.span()).await?;
     let load = meter.read();
     conserved(&server, before + count, 0, None).await?;
@@ -129,7 +153,7 @@ async fn enqueue_bulk(setting: &Setting, report: &mut Report) -> Result<(), Fail
     let client = server.client()?;
     let warm_up = Instant::now() + setting.span() / 10;
     let before = load::enqueue_bulk(&client, &jobs, Some(warm_up), u64::MAX).await?;
-    let meter = Meter::start(server.pid());
+    let meter = Meter::start(server.pids());
     let count = load::enqueue_bulk(&client, &jobs, Some(Instant::now() + setting.span()), u64::MAX).await?;
     let load = meter.read();
     conserved(&server, before + count, 0, None).await?;
@@ -146,7 +170,7 @@ async fn drain(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
     let trace = Trace::counting();
     let worker = Running::start(&server, trace.clone(), setting.concurrency).await?;
     trace.reached(count / 20, PATIENCE).await?;
-    let (meter, before) = (Meter::start(server.pid()), trace.done.load(Relaxed));
+    let (meter, before) = (Meter::start(server.pids()), trace.done.load(Relaxed));
     trace.reached(count, PATIENCE).await?;
     settled(&server, 0, PATIENCE).await?;
     let load = meter.read();
@@ -166,7 +190,7 @@ async fn end_to_end(setting: &Setting, report: &mut Report) -> Result<(), Failur
     // A first call opens the connection.
     let before = load::enqueue_bulk(&client, &jobs, None, load::BULK).await?;
     trace.reached(before, PATIENCE).await?;
-    let meter = Meter::start(server.pid());
+    let meter = Meter::start(server.pids());
     load::enqueue_bulk(&client, &jobs, None, count).await?;
     trace.reached(before + count, PATIENCE).await?;
     settled(&server, 0, PATIENCE).await?;
@@ -187,7 +211,7 @@ async fn latency(setting: &Setting, report: &mut Report) -> Result<(), Failure> 
     let epoch = Instant::now() + Duration::from_millis(200);
     let trace = Trace::delays(epoch, interval, warm_up);
     let worker = Running::start(&server, trace.clone(), 10).await?;
-    let meter = Meter::start(server.pid());
+    let meter = Meter::start(server.pids());
     // A thread of its own, because the runtime's timers tick in milliseconds.
     let (runtime, pacer_client) = (tokio::runtime::Handle::current(), client.clone());
     let pacer = std::thread::spawn(move || {
@@ -244,14 +268,18 @@ async fn idle(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
 }
 
 async fn at_rest(server: &Server, span: Duration) -> Load {
-    let meter = Meter::start(server.pid());
+    let meter = Meter::start(server.pids());
     tokio::time::sleep(span).await;
     meter.read()
 }
 
 /// Fills a queue, restarts the server on it, and compares what a job costs there and on an empty queue.
 async fn deep(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
-    let empty = in_and_out(&Server::start(setting).await?, setting, 0).await?;
+    let server = Server::start(setting).await?;
+    let lone_empty = lone_jobs(&server, setting).await?;
+    let done = setting.lone_jobs();
+    let empty = in_and_out(&server, setting, 0, done).await?;
+    drop(server);
 
     let (server, jobs, depth) = (Server::start(setting).await?, setting.jobs(), setting.depth);
     let client = server.client()?;
@@ -265,26 +293,75 @@ async fn deep(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
     conserved(&server, depth, 0, None).await?;
     let per_job = |bytes: u64, jobs: u64| bytes as f64 / jobs as f64;
     let memory = per_job(rss.saturating_sub(rss_first), depth - first) - load::PAYLOAD_BYTES as f64;
-    report.add("memory_job", memory, None, json!({"depth": depth, "fill_rate": fill_rate}))?;
-    report.add("deep_rss", rss as f64 / 1e6, None, json!({"depth": depth}))?;
-    report.add("disk_job", per_job(server.disk_bytes()?, depth), None, json!({"depth": depth}))?;
+    if setting.place == Place::Embedded {
+        report.add("memory_job", memory, None, json!({"depth": depth, "fill_rate": fill_rate}))?;
+        report.add("disk_job", per_job(server.disk_bytes()?, depth), None, json!({"depth": depth}))?;
+    }
+    report.add("deep_rss", rss as f64 / 1e6, None, json!({"depth": depth, "fill_rate": fill_rate}))?;
 
-    let server = server.kill_and_start().await?;
-    report.add("restart", server.start_time.as_secs_f64(), None, json!({"depth": depth}))?;
-    conserved(&server, depth, 0, None).await?;
-    report.add("deep_rss_restarted", server.rss_bytes() as f64 / 1e6, None, json!({"depth": depth}))?;
+    let server = if setting.place == Place::Memory { server } else { server.kill_and_start().await? };
+    if setting.place != Place::Memory {
+        report.add("restart", server.start_time.as_secs_f64(), None, json!({"depth": depth}))?;
+        conserved(&server, depth, 0, None).await?;
+        report.add("deep_rss_restarted", server.rss_bytes() as f64 / 1e6, None, json!({"depth": depth}))?;
+    }
 
     report.noise = quiet(QUIET_PATIENCE).await;
-    let deep = in_and_out(&server, setting, depth).await?;
+    let lone_deep = lone_jobs(&server, setting).await?;
+    for (at, name) in ["deep_enqueue", "deep_claim", "deep_complete"].into_iter().enumerate() {
+        let (deep, empty) = (lone_deep[at], lone_empty[at]);
+        let more = json!({"depth": depth, "p50_us": deep * 1e6, "p50_us_empty": empty * 1e6});
+        report.add(name, deep / empty, None, more)?;
+    }
+    let deep = in_and_out(&server, setting, depth, done).await?;
+    if let Some(redis) = server.redis() {
+        redis::slow(redis, report)?;
+    }
     report.add("deep_cost", deep.server / empty.server, Some(deep), json!({"depth": depth}))?;
     report.add("deep_time", deep.seconds / empty.seconds, Some(deep), json!({"depth": depth}))
 }
 
-/// Puts so many jobs in behind the `waiting` ones, then has as many done from the front.
-async fn in_and_out(server: &Server, setting: &Setting, waiting: u64) -> Result<Load, Failure> {
+/// One job after the other is enqueued, leased and completed, each call awaited: the median of each call, s. What is
+/// leased is the front of the queue.
+async fn lone_jobs(server: &Server, setting: &Setting) -> Result<[f64; 3], Failure> {
+    let (client, jobs, mut workers) = (server.client()?, setting.jobs(), server.workers());
+    let mut times: [Vec<f64>; 3] = Default::default();
+    for n in 0..setting.lone_jobs() {
+        let begun = Instant::now();
+        client.enqueue(jobs.job(n)).await?;
+        times[0].push(begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        let lease = pb::LeaseJobsRequest {
+            types: vec![load::QUEUE.to_owned()],
+            max_jobs: 1,
+            wait: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+            ..Default::default()
+        };
+        let lease = workers.lease_jobs(lease).await?.into_inner().jobs.pop().ok_or("no job was leased")?;
+        times[1].push(begun.elapsed().as_secs_f64());
+        let begun = Instant::now();
+        let outcome = pb::Outcome {
+            lease_token: lease.lease_token,
+            result: Some(pb::outcome::Result::Succeeded(pb::Succeeded::default())),
+            ..Default::default()
+        };
+        let report = pb::ReportJobsRequest { outcomes: vec![outcome], ..Default::default() };
+        if let Some(rejection) = workers.report_jobs(report).await?.into_inner().rejections.pop() {
+            return Err(format!("an outcome was rejected: {rejection:?}").into());
+        }
+        times[2].push(begun.elapsed().as_secs_f64());
+    }
+    Ok(times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }))
+}
+
+/// Puts so many jobs in behind the `waiting` ones, then has as many done from the front. `before`: done already.
+async fn in_and_out(server: &Server, setting: &Setting, waiting: u64, before: u64) -> Result<Load, Failure> {
     let (client, jobs) = (server.client()?, setting.jobs());
     let count = setting.pick(150_000, 300_000);
-    let meter = Meter::start(server.pid());
+    let meter = Meter::start(server.pids());
     load::enqueue_bulk(&client, &jobs, None, count).await?;
     let trace = Trace::counting();
     let worker = Running::start(server, trace.clone(), setting.concurrency).await?;
@@ -293,6 +370,6 @@ async fn in_and_out(server: &Server, setting: &Setting, waiting: u64) -> Result<
     let load = meter.read();
     worker.stop().await?;
     let done = trace.done.load(Relaxed);
-    conserved(server, waiting + count, done, Some(done)).await?;
+    conserved(server, before + waiting + count, before + done, Some(before + done)).await?;
     Ok(load)
 }

@@ -9,19 +9,41 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use jobwire::Client;
 use jobwire_proto::v1::{
-    self as pb, admin_service_client::AdminServiceClient, queue_service_client::QueueServiceClient,
+    self as pb, admin_service_client::AdminServiceClient, job_service_client::JobServiceClient,
+    queue_service_client::QueueServiceClient, worker_service_client::WorkerServiceClient,
 };
+use jobwire_redis_rig::{Append, Redis, Settings};
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{Failure, phases::Setting, usage};
+use crate::{Failure, phases::Setting, redis::SLOW_US, usage};
+
+/// Where servers keep their jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    /// In the process: gone with it
+    Memory,
+    /// In a directory
+    Embedded,
+    /// In a Redis that is started for each server
+    Redis,
+}
+
+/// The store of one server.
+enum Store {
+    Memory,
+    Embedded,
+    Redis(Redis),
+}
 
 /// A server on a data directory that goes with it.
 pub struct Server {
     program: PathBuf,
     dir: TempDir,
+    store: Store,
     child: Child,
     pub address: SocketAddr,
     channel: Channel,
@@ -33,21 +55,32 @@ impl Server {
     /// Starts a server on an empty store.
     pub async fn start(setting: &Setting) -> Result<Self, Failure> {
         let dir = tempfile::Builder::new().prefix("jobwire-bench-").tempdir_in(&setting.dir)?;
-        let launched = launch(&setting.program, dir.path())?;
-        Ok(Self::of(setting.program.clone(), dir, launched))
+        let store = match setting.place {
+            Place::Memory => Store::Memory,
+            Place::Embedded => Store::Embedded,
+            Place::Redis => Store::Redis(redis(setting)),
+        };
+        let launched = launch(&setting.program, dir.path(), &store)?;
+        Ok(Self::of(setting.program.clone(), dir, store, launched))
     }
 
-    fn of(program: PathBuf, dir: TempDir, (child, address, start_time): (Child, SocketAddr, Duration)) -> Self {
+    fn of(
+        program: PathBuf,
+        dir: TempDir,
+        store: Store,
+        (child, address, start_time): (Child, SocketAddr, Duration),
+    ) -> Self {
         let channel = Endpoint::from(uri(address)).tcp_nodelay(true).connect_lazy();
-        Self { program, dir, child, address, channel, start_time }
+        Self { program, dir, store, child, address, channel, start_time }
     }
 
     /// Ends the process with SIGKILL and starts another one on the same data.
     pub async fn kill_and_start(mut self) -> Result<Self, Failure> {
         self.end();
-        let launched = launch(&self.program, self.dir.path())?;
+        let launched = launch(&self.program, self.dir.path(), &self.store)?;
         let (program, dir) = (std::mem::take(&mut self.program), std::mem::replace(&mut self.dir, TempDir::new()?));
-        Ok(Self::of(program, dir, launched))
+        let store = std::mem::replace(&mut self.store, Store::Memory);
+        Ok(Self::of(program, dir, store, launched))
     }
 
     fn end(&mut self) {
@@ -57,6 +90,26 @@ impl Server {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The server's process, and that of its Redis.
+    pub fn pids(&self) -> Vec<u32> {
+        [self.pid()].into_iter().chain(self.redis().map(Redis::pid)).collect()
+    }
+
+    /// Its Redis, if it has one.
+    pub fn redis(&self) -> Option<&Redis> {
+        if let Store::Redis(redis) = &self.store { Some(redis) } else { None }
+    }
+
+    /// Producers, without an SDK.
+    pub fn jobs(&self) -> JobServiceClient<Channel> {
+        JobServiceClient::new(self.channel.clone())
+    }
+
+    /// Workers, without an SDK.
+    pub fn workers(&self) -> WorkerServiceClient<Channel> {
+        WorkerServiceClient::new(self.channel.clone())
     }
 
     pub fn rss_bytes(&self) -> u64 {
@@ -104,10 +157,21 @@ fn uri(address: SocketAddr) -> http::Uri {
     format!("http://{address}").parse().expect("an address makes a URI")
 }
 
-fn launch(program: &Path, dir: &Path) -> Result<(Child, SocketAddr, Duration), Failure> {
+/// A Redis of its own, that remembers slow calls.
+fn redis(setting: &Setting) -> Redis {
+    let append = if setting.always { Append::Always } else { Append::EverySec };
+    let settings = Settings::new().append(append).set("slowlog-log-slower-than", &SLOW_US.to_string());
+    Redis::start(settings.set("slowlog-max-len", "1000"))
+}
+
+fn launch(program: &Path, dir: &Path, store: &Store) -> Result<(Child, SocketAddr, Duration), Failure> {
     let mut command = Command::new(program);
     command.args(["serve", "--log-format", "json", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
-    command.arg("--store").arg(format!("embedded:{}", dir.join("data").display()));
+    command.arg("--store").arg(match store {
+        Store::Memory => "memory".to_owned(),
+        Store::Embedded => format!("embedded:{}", dir.join("data").display()),
+        Store::Redis(redis) => redis.url(),
+    });
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(File::options().create(true).append(true).open(dir.join("log"))?);
     let begun = Instant::now();

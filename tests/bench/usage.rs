@@ -39,7 +39,7 @@ fn machine_seconds() -> f64 {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Load {
     pub seconds: f64,
-    /// CPU seconds of the server.
+    /// CPU seconds of the server, and of the Redis that it has.
     pub server: f64,
     /// CPU seconds of this process: producers and workers.
     pub generator: f64,
@@ -48,27 +48,28 @@ pub struct Load {
 }
 
 /// Measures a [`Load`] from its making to [`Meter::read`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Meter {
-    server: u32,
+    server: Vec<u32>,
     begun: Instant,
     at_begin: [f64; 3],
 }
 
 impl Meter {
-    pub fn start(server: u32) -> Self {
-        Self { server, begun: Instant::now(), at_begin: Self::now(server) }
+    pub fn start(server: Vec<u32>) -> Self {
+        let at_begin = Self::now(&server);
+        Self { server, begun: Instant::now(), at_begin }
     }
 
     pub fn read(&self) -> Load {
         let seconds = self.begun.elapsed().as_secs_f64();
-        let now = Self::now(self.server);
+        let now = Self::now(&self.server);
         let [server, generator, machine] = [0, 1, 2].map(|at| now[at] - self.at_begin[at]);
         Load { seconds, server, generator, others: (machine - server - generator).max(0.0) }
     }
 
-    fn now(server: u32) -> [f64; 3] {
-        [cpu_seconds(server), cpu_seconds(std::process::id()), machine_seconds()]
+    fn now(server: &[u32]) -> [f64; 3] {
+        [server.iter().map(|&pid| cpu_seconds(pid)).sum(), cpu_seconds(std::process::id()), machine_seconds()]
     }
 }
 

@@ -108,7 +108,7 @@ impl Queues {
         }
         let paths = request.update_mask.map(|mask| mask.paths).unwrap_or_default();
         if let Some(path) = paths.iter().find(|path| *path != "shards") {
-            return Err(ApiError::disabled_field(&format!("update_mask ({path})")));
+            return Err(ApiError::disabled_field(format!("update_mask ({path})")));
         }
         let most = self.engine.most_shards();
         let wanted = u16::try_from(shards).ok().filter(|shards| *shards <= most);

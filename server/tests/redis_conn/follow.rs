@@ -6,7 +6,7 @@ use jobwire_server::store::{Durability, StoreError, redis::conn::slot_of};
 
 use tokio::time::Instant;
 
-use super::harness::{LONG, echo, echo_again, hears, next, open, publish, refused, target, until};
+use super::harness::{LONG, echo, echo_again, next, open, refused, says_and_hears, target, until};
 
 /// Promise: service returns within this of a failover.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(15);
@@ -29,8 +29,7 @@ async fn a_failover_of_the_sentinels_is_followed() {
     assert_eq!(set.nodes[second].query::<String>(&["GET", "k"]), "again");
     // Channels have moved too, and it was said that something may be missing.
     assert_eq!(next(&mut pushes).await, jobwire_server::store::redis::push::Push::Lost);
-    publish(&conn, "{w}", "from the second").await;
-    hears(&mut pushes, "{w}", "from the second").await;
+    says_and_hears(&conn, &mut pushes, "{w}", "from the second").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,8 +48,7 @@ async fn a_planned_failover_is_followed_while_the_old_master_lives() {
     .await;
     assert!(start.elapsed() < FOLLOWED_WITHIN, "{:?}", start.elapsed());
     next(&mut pushes).await;
-    publish(&conn, "{w}", "hello").await;
-    hears(&mut pushes, "{w}", "hello").await;
+    says_and_hears(&conn, &mut pushes, "{w}", "hello").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,8 +102,7 @@ async fn a_key_goes_to_its_owner_and_a_moved_slot_is_followed() {
     assert_eq!(to.query::<String>(&["GET", KEYS[0]]), "moved");
     // The channel is where its slot is.
     next(&mut pushes).await;
-    publish(&conn, channel, "hello").await;
-    hears(&mut pushes, channel, "hello").await;
+    says_and_hears(&conn, &mut pushes, channel, "hello").await;
 }
 
 /// Moves the slot of `key`, and writes while it is half moved.
@@ -144,8 +141,7 @@ async fn a_master_of_a_cluster_that_dies_is_replaced_and_the_others_go_on() {
         if key == KEYS[0] {
             next(&mut pushes).await;
         }
-        publish(&conn, &channel, "hello").await;
-        hears(&mut pushes, &channel, "hello").await;
+        says_and_hears(&conn, &mut pushes, &channel, "hello").await;
     }
     assert_eq!(conn.masters(), 3);
 }

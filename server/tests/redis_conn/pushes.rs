@@ -2,7 +2,7 @@
 use jobwire_redis_rig::{Redis, Settings};
 use jobwire_server::store::redis::push::Push;
 
-use super::harness::{echo_again, hears, next, open, publish, until};
+use super::harness::{echo_again, next, open, publish, says_and_hears, until};
 
 fn message(channel: &str, payload: &str) -> Push {
     Push::Message { channel: channel.to_owned().into(), payload: payload.to_owned().into() }
@@ -38,8 +38,7 @@ async fn a_lost_subscription_comes_back_and_says_that_something_may_be_missing()
     redis.start_again();
     assert_eq!(next(&mut pushes).await, Push::Lost);
     echo_again(&conn, "k").await;
-    publish(&conn, "{1}w", "after the restart").await;
-    hears(&mut pushes, "{1}w", "after the restart").await;
+    says_and_hears(&conn, &mut pushes, "{1}w", "after the restart").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,8 +60,7 @@ async fn a_receiver_that_was_slow_hears_that_it_missed_something() {
         heard += 1;
     }
     assert!(heard < MANY, "{heard}");
-    publish(&conn, "{1}w", "later").await;
-    while next(&mut pushes).await != message("{1}w", "later") {}
+    says_and_hears(&conn, &mut pushes, "{1}w", "later").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::{path::Path, sync::OnceLock};
 use jobwire_redis_rig::{Redis as Process, Settings};
 use jobwire_server::store::Durability;
 
-use super::harness::{echo, hears, next, open, publish};
+use super::harness::{echo, next, open, says_and_hears};
 use crate::redis_support::Redis;
 
 /// What docs/operations.md gives a user for the prefix `jobwire`.
@@ -34,8 +34,7 @@ async fn the_documented_user_may_use_our_keys_and_no_others() {
     assert_eq!((health.durability, health.warnings.len()), (Durability::RedisEverysec, 0), "{health:?}");
     let mut pushes = conn.subscribe(vec![b"{jobwire.3~9}:w".to_vec()]);
     next(&mut pushes).await;
-    publish(&conn, "{jobwire.3~9}:w", "hello").await;
-    hears(&mut pushes, "{jobwire.3~9}:w", "hello").await;
+    says_and_hears(&conn, &mut pushes, "{jobwire.3~9}:w", "hello").await;
 
     let error = echo(&conn, "{jobwirex.3~9}:m", "v").await.expect_err("not ours");
     assert!(error.to_string().contains("NOPERM"), "{error}");

@@ -1,5 +1,7 @@
 //! A store whose callers never trust the first answer to arrive: whatever may be repeated is sent twice, and the answer
 //! that would have been lost is the one they get. What is left behind must be as if it had been sent once.
+// Each test binary uses its part.
+#![allow(dead_code)]
 use std::sync::Arc;
 
 use async_trait::async_trait;

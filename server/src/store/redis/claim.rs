@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use redis::Value;
 
-use super::{Core, layout::hex, names::Of, record, scripts::CLAIM, value};
+use super::{Core, lanes::CALL_ITEMS, layout::hex, names::Of, record, scripts::CLAIM, value};
 use crate::{
     model::{
         ids::{QueueName, Shard},
@@ -20,9 +20,35 @@ pub(super) struct Asked {
 }
 
 impl Core {
-    /// Leases jobs. After an error the next claim of the queue repeats this one first, so that what it took is not lost
-    /// for the life of its leases.
+    /// Leases jobs, in calls of a bounded size.
     pub(super) async fn claim(&self, shard: Shard, claim: Claim) -> Result<Claimed, StoreError> {
+        let mut rest = claim;
+        let mut all = Claimed::default();
+        loop {
+            let secrets = rest.secrets.split_off(rest.secrets.len().min(CALL_ITEMS));
+            let part = Claim { secrets: std::mem::replace(&mut rest.secrets, secrets), ..rest.clone() };
+            let wanted = part.secrets.len();
+            let mut claimed = match self.claim_once(shard, part).await {
+                Ok(claimed) => claimed,
+                // What was leased before is in hand; the rest is for another time.
+                Err(_) if !all.jobs.is_empty() => return Ok(Claimed { more: true, ..all }),
+                Err(error) => return Err(error),
+            };
+            let bytes: usize = claimed.jobs.iter().map(|job| job.body.as_ref().map_or(0, |body| body.task.len())).sum();
+            let done = rest.secrets.is_empty() || claimed.jobs.len() < wanted || bytes >= rest.bytes;
+            rest.bytes = rest.bytes.saturating_sub(bytes);
+            rest.from_bottom = rest.from_bottom.saturating_sub(wanted);
+            all.jobs.append(&mut claimed.jobs);
+            all.more = claimed.more;
+            if done || !all.more {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// After an error the next claim of the queue repeats this one first, so that what it took is not lost for the life of
+    /// its leases.
+    async fn claim_once(&self, shard: Shard, claim: Claim) -> Result<Claimed, StoreError> {
         let key = (shard, claim.queue.clone());
         let before = self.unanswered.lock().remove(&key);
         let asked = before

@@ -6,13 +6,12 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Core;
-use crate::{
-    model::{ids::Shard, limits::STORE_BATCH},
-    store::StoreError,
-};
+use crate::{model::ids::Shard, store::StoreError};
 
 /// Calls of one kind in flight to one shard.
 const IN_FLIGHT: usize = 2;
+/// Items of one call: what keeps Redis from answering others stays well below 5 ms.
+pub(super) const CALL_ITEMS: usize = 250;
 /// Bytes of one call. The first request always fits.
 const CALL_BYTES: usize = 512 << 10;
 /// Requests that wait for their turn.
@@ -48,6 +47,20 @@ impl<I: Item> Lane<I> {
         if items.is_empty() {
             return Ok(Vec::new());
         }
+        if items.len() <= CALL_ITEMS {
+            return self.ask_once(items).await;
+        }
+        let mut rest = items.into_iter();
+        let calls = std::iter::from_fn(|| {
+            let part: Vec<I> = rest.by_ref().take(CALL_ITEMS).collect();
+            (!part.is_empty()).then_some(part)
+        });
+        let calls: Vec<_> = calls.map(|part| self.ask_once(part)).collect();
+        let answers = futures::future::try_join_all(calls).await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn ask_once(&self, items: Vec<I>) -> Result<Vec<I::Answer>, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.0.send((items, reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
@@ -72,7 +85,7 @@ async fn run<I: Item>(core: Weak<Core>, shard: Shard, mut inbox: mpsc::Receiver<
         while let Ok(request) = inbox.try_recv() {
             bytes += size(&request);
             items += request.0.len();
-            if items > STORE_BATCH || bytes > CALL_BYTES {
+            if items > CALL_ITEMS || bytes > CALL_BYTES {
                 next = Some(request);
                 break;
             }

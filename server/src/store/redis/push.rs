@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use redis::{PushInfo, PushKind, Value, aio::MultiplexedConnection};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep_until},
 };
 
@@ -54,7 +54,7 @@ pub(super) fn start(net: Arc<Net>, channels: Vec<Vec<u8>>) -> mpsc::Receiver<Pus
         placed: HashMap::new(),
         ear_number: 0,
         heard,
-        overflow: Arc::default(),
+        missed: Arc::default(),
         complaints: Seldom::default(),
     };
     tokio::spawn(listener.run(hearing, out));
@@ -70,6 +70,14 @@ struct Ear {
     number: u64,
 }
 
+/// What was heard and did not fit.
+#[derive(Default)]
+struct Missed {
+    something: Notify,
+    /// It was about the subscriptions themselves: begin anew.
+    news: AtomicBool,
+}
+
 struct Listener {
     net: Arc<Net>,
     maps: watch::Receiver<Arc<Map>>,
@@ -79,8 +87,7 @@ struct Listener {
     placed: HashMap<Vec<u8>, u64>,
     ear_number: u64,
     heard: mpsc::Sender<Heard>,
-    /// Something was heard that did not fit.
-    overflow: Arc<AtomicBool>,
+    missed: Arc<Missed>,
     complaints: Seldom,
 }
 
@@ -94,6 +101,8 @@ impl Listener {
                 if self.settle().await {
                     whole = true;
                     pause = BACKOFF.0;
+                    // A flood is not answered by another one.
+                    next = Instant::now() + pause;
                     if out.send(Push::Lost).await.is_err() {
                         return;
                     }
@@ -107,13 +116,19 @@ impl Listener {
                     let Some((number, push)) = heard else { return };
                     match self.understand(number, push) {
                         Some(message) => if out.send(message).await.is_err() { return },
-                        None => whole = self.is_whole(),
+                        None => whole &= self.is_whole(),
                     }
-                    whole &= !self.overflow.swap(false, Relaxed);
+                }
+                () = self.missed.something.notified() => {
+                    if self.missed.news.swap(false, Relaxed) {
+                        self.ears.clear();
+                        self.placed.clear();
+                    }
+                    whole = false;
                 }
                 changed = self.maps.changed() => {
                     if changed.is_err() { return }
-                    whole = self.is_whole();
+                    whole &= self.is_whole();
                 }
                 () = sleep_until(next), if !whole => {}
                 () = out.closed() => return,
@@ -165,10 +180,12 @@ impl Listener {
             None => {
                 self.ear_number += 1;
                 let number = self.ear_number;
-                let (heard, overflow) = (self.heard.clone(), self.overflow.clone());
+                let (heard, missed) = (self.heard.clone(), self.missed.clone());
                 let sink: PushSink = Arc::new(move |push| {
+                    let is_message = push.kind == PushKind::SMessage;
                     if heard.try_send((number, push)).is_err() {
-                        overflow.store(true, Relaxed);
+                        missed.news.fetch_or(!is_message, Relaxed);
+                        missed.something.notify_one();
                     }
                     Ok(())
                 });

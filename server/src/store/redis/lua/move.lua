@@ -18,10 +18,12 @@ local tie = ties(#ids)
 -- What goes together, by command and key, in this order: what is taken out is not put in again.
 local ORDER = {'ZREM', 'HDEL', 'DEL', 'ZADD', 'HSET', 'RPUSH', 'LPUSH'}
 local batch = {ZREM = {}, HDEL = {}, DEL = {}, ZADD = {}, HSET = {}, RPUSH = {}, LPUSH = {}}
+-- A lease never ends earlier than it did.
+local FLAG = {ZADD = {l = 'GT'}}
 local function add(command, key, a, b)
   local list = batch[command][key]
   if not list then
-    list = {}
+    list = {FLAG[command] and FLAG[command][key]}
     batch[command][key] = list
   end
   list[#list + 1] = a
@@ -39,14 +41,7 @@ end
 local woken, started, ended, stopping, answers, touched = {}, {}, {}, {}, {}, {}
 
 local function index(key, id, ms)
-  if key == 'l' then
-    -- A lease never ends earlier than it did.
-    local old = call('ZSCORE', P .. 'l', id)
-    if old and tonumber(old) > ms then return end
-    note('m', ms)
-  else
-    note('w', ms)
-  end
+  note(key == 'l' and 'm' or 'w', ms)
   add('ZADD', key, ms, id)
 end
 
