@@ -45,7 +45,7 @@ pub mod order;
 mod peers;
 mod queues;
 pub mod retry;
-mod roster;
+pub mod roster;
 mod session;
 mod sessions;
 mod settle;

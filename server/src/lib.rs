@@ -13,4 +13,5 @@ pub mod model;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod upkeep;
 pub mod web;

@@ -7,6 +7,7 @@ use jobwire_server::{
     cli,
     config::Flags,
     serve::{self, dev::Dev},
+    upkeep,
 };
 
 /// A job is a dozen small allocations, made on one thread and freed on another, where the system's allocator is slow. Without
@@ -41,6 +42,9 @@ enum Command {
     Serve(Flags),
     /// Run a server for the machine you work at, and your program beside it: jobwire dev -- python tasks.py
     Dev(Dev),
+    /// Check a store, or copy it; asks no server
+    #[command(subcommand)]
+    Store(upkeep::Command),
     #[command(flatten)]
     Client(cli::Command),
     /// Print a completion script for a shell
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Serve(flags) => serve::main(&flags),
         Command::Dev(dev) => serve::dev::main(dev),
+        Command::Store(command) => upkeep::run(command),
         Command::Client(command) => cli::run(arguments.global, command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -24,8 +24,10 @@ pub mod memory;
 pub mod redis;
 mod rules;
 mod slot;
+mod whole;
 
 pub use check::{Checked, Found, Mend};
+pub use whole::{Exported, Mark, Whole, WholeJob, WholeKey, WholeQueue};
 
 /// Why a store could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -243,6 +245,21 @@ pub trait Store: Send + Sync + 'static {
         let jobs = self.queues(None).await?.iter().flat_map(|queue| queue.counts).sum();
         let found = self.recount().await?.into_iter().map(|what| Found { what, mended: None }).collect();
         Ok(Checked { jobs, found, skipped: Vec::new() })
+    }
+
+    /// The page of everything after `from` (`None` = the first): at most about `limit` things and 4 MiB. Nothing may change
+    /// the store between two pages.
+    async fn export(&self, from: Option<Mark>, limit: usize) -> Result<Exported, StoreError> {
+        let _ = (from, limit);
+        Err(StoreError::Refused("this store cannot be copied".to_owned()))
+    }
+
+    /// Takes pages of another store's export, in order, into a store that is empty before the first and that nobody else
+    /// uses. RUNNING jobs keep their tokens and get a lease of `lease_ms`. Durable on return. After an error it has to be
+    /// emptied and filled anew.
+    async fn import(&self, things: Vec<Whole>, lease_ms: i64) -> Result<(), StoreError> {
+        let _ = (things, lease_ms);
+        Err(StoreError::Refused("this store cannot be filled from another".to_owned()))
     }
 
     /// Pushes from now on. A receiver that lags has lost messages: treat that as [`Wake::Reset`].

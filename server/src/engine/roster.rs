@@ -15,10 +15,11 @@ use crate::{
     store::{Cas, StoreError},
 };
 
-const PREFIX: &str = "server/";
+/// Documents of servers begin with this.
+pub const PREFIX: &str = "server/";
 const VERSION: u8 = 1;
 /// A server that has not written for so long is gone; who sees its document removes it.
-const GONE_MS: i64 = 45 * SECOND;
+pub const GONE_MS: i64 = 45 * SECOND;
 
 /// A session that is connected nowhere for so long is over.
 const ORPHANED: Duration = Duration::from_secs(3_600);
@@ -178,6 +179,11 @@ fn merged(here: Vec<WorkerView>, others: Vec<WorkerView>) -> Vec<WorkerView> {
     let mut views: Vec<WorkerView> = views.into_values().collect();
     views.sort_by(|a, b| a.session_id.cmp(&b.session_id));
     views
+}
+
+/// When a server wrote this document, on the wall clock. `None`: a later release wrote it, or it is damaged.
+pub fn written_ms(value: &[u8]) -> Option<i64> {
+    read(value).map(|presence| presence.wall_ms)
 }
 
 /// `None`: written by a later release, or damaged.

@@ -21,7 +21,7 @@ use self::{
     writer::{Alarm, Status, Writer},
 };
 use super::{
-    Cas, Disagreements, Doc, Durability, Store, StoreError, StoreInfo,
+    Cas, Disagreements, Doc, Durability, Exported, Mark, Store, StoreError, StoreInfo, Whole,
     memory::{assemble, machine::Machine, write::Table},
 };
 use crate::model::{
@@ -301,6 +301,20 @@ impl Store for EmbeddedStore {
 
     async fn recount(&self) -> Result<Disagreements, StoreError> {
         self.ask(|reply| Request::Recount { reply }).await?
+    }
+
+    async fn export(&self, from: Option<Mark>, limit: usize) -> Result<Exported, StoreError> {
+        let page = self.ask(|reply| Request::Export { from, limit, reply }).await?;
+        let page = page.map_err(|corrupt| StoreError::Refused(corrupt.to_string()))?;
+        let fetched = self.fetch(page.sides()).await?;
+        page.with(&fetched).map_err(|damaged| StoreError::Damaged(damaged.to_string()))
+    }
+
+    async fn import(&self, things: Vec<Whole>, lease_ms: i64) -> Result<(), StoreError> {
+        if self.space.is_full() {
+            return Err(StoreError::Full(self.space.reason()));
+        }
+        self.ask(|reply| Request::Import { things, lease_ms, reply }).await
     }
 
     fn watch(&self) -> broadcast::Receiver<Wake> {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
 use self::{machine::Machine, sides::SideMap, write::Output};
-use super::{Cas, Disagreements, Doc, Durability, Store, StoreError, StoreInfo};
+use super::{Cas, Disagreements, Doc, Durability, Exported, Mark, Store, StoreError, StoreInfo, Whole};
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
@@ -22,6 +22,7 @@ pub mod assemble;
 mod claim;
 mod codec;
 mod due;
+pub mod export;
 mod index;
 mod keys;
 mod load;
@@ -160,6 +161,18 @@ impl Store for MemoryStore {
 
     async fn recount(&self) -> Result<Disagreements, StoreError> {
         self.read(|inner, _| inner.machine.recount())
+    }
+
+    async fn export(&self, from: Option<Mark>, limit: usize) -> Result<Exported, StoreError> {
+        self.read(|inner, _| {
+            let page = inner.machine.export(from.as_ref(), limit);
+            let page = page.map_err(|corrupt| StoreError::Refused(corrupt.to_string()))?;
+            page.with(&inner.sides).map_err(|damaged| StoreError::Damaged(damaged.to_string()))
+        })?
+    }
+
+    async fn import(&self, things: Vec<Whole>, lease_ms: i64) -> Result<(), StoreError> {
+        self.write(|machine, now, out| machine.import(now, things, lease_ms, out))
     }
 
     fn watch(&self) -> broadcast::Receiver<Wake> {

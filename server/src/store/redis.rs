@@ -21,7 +21,7 @@ use self::{
     claim::Asked, clock::RedisClock, conn::Conn, known::Known, lanes::Lane, layout::Layout, moves::Step, names::Names,
     placing::Placing,
 };
-use super::{Cas, Checked, Disagreements, Doc, Mend, Store, StoreError, StoreInfo};
+use super::{Cas, Checked, Disagreements, Doc, Exported, Mark, Mend, Store, StoreError, StoreInfo, Whole};
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
@@ -38,7 +38,9 @@ mod clock;
 pub mod conn;
 mod docs;
 mod due;
+mod export;
 pub mod health;
+mod import;
 mod known;
 mod lanes;
 mod layout;
@@ -253,6 +255,14 @@ impl Store for RedisStore {
 
     async fn check(&self, mend: Mend) -> Result<Checked, StoreError> {
         self.core.check(&mend).await
+    }
+
+    async fn export(&self, from: Option<Mark>, limit: usize) -> Result<Exported, StoreError> {
+        self.core.export(from, limit).await
+    }
+
+    async fn import(&self, things: Vec<Whole>, lease_ms: i64) -> Result<(), StoreError> {
+        self.core.import(things, lease_ms).await
     }
 
     fn watch(&self) -> broadcast::Receiver<Wake> {

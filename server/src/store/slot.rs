@@ -80,7 +80,7 @@ pub(in crate::store) struct Extra {
 }
 
 /// A job's record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::store) struct Slot {
     pub id: JobId,
     pub row: Stamp,

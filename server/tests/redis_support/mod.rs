@@ -42,6 +42,11 @@ impl Redis {
         let store = open(&target, &clock).await;
         Self { clock, target, store }
     }
+
+    /// What its keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.target.prefix
+    }
 }
 
 /// One shard: the suite speaks to one at a time. Returns once the store hears itself.
@@ -102,8 +107,11 @@ pub struct Memory {
 
 impl Memory {
     pub fn new() -> Self {
-        let clock = Arc::new(ManualClock::default());
-        Self { store: Arc::new(MemoryStore::new(clock.clone())), clock }
+        Self::with(&Arc::default())
+    }
+
+    pub fn with(clock: &Arc<ManualClock>) -> Self {
+        Self { store: Arc::new(MemoryStore::new(clock.clone())), clock: clock.clone() }
     }
 }
 

@@ -1,4 +1,6 @@
 //! Random calls for the model test. Weights lean towards lives that go somewhere: put, claim, act under the latest lease.
+// Each test binary uses its part.
+#![allow(dead_code)]
 use jobwire_server::store::conformance::{
     Harness, Kit,
     lockstep::{self, ActPick, Call, GuardPick},

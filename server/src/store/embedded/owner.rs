@@ -19,9 +19,10 @@ use crate::{
         time::{Clock, Now},
     },
     store::{
-        Cas, Disagreements, Doc, StoreError,
+        Cas, Disagreements, Doc, Mark, StoreError, Whole,
         memory::{
-            machine::{Found, Granted, Machine},
+            export::Page,
+            machine::{Corrupt, Found, Granted, Machine},
             write::Output,
         },
     },
@@ -88,6 +89,16 @@ pub(crate) enum Request {
     },
     Recount {
         reply: oneshot::Sender<Result<Disagreements, StoreError>>,
+    },
+    Export {
+        from: Option<Mark>,
+        limit: usize,
+        reply: oneshot::Sender<Result<Page, Corrupt>>,
+    },
+    Import {
+        things: Vec<Whole>,
+        lease_ms: i64,
+        reply: oneshot::Sender<()>,
     },
     /// The last one.
     Close,
@@ -164,6 +175,11 @@ impl Owner {
                 let jobs = self.machine.queues(None).iter().flat_map(|queue| queue.counts).sum();
                 batch.check = Some(Check { jobs, found: self.machine.recount(), reply });
             }
+            Request::Import { things, lease_ms, reply } => {
+                self.change(batch, |machine, now, out| machine.import(now, things, lease_ms, out));
+                batch.answers.push(Answer::Import(reply));
+            }
+            Request::Export { from, limit, reply } => drop(reply.send(self.machine.export(from.as_ref(), limit))),
             Request::Docs { prefix, reply } => drop(reply.send(self.machine.docs(&prefix))),
             Request::Due { limit, reply } => {
                 let due = self.machine.due(self.clock.now(), limit);

@@ -24,6 +24,7 @@ pub(crate) enum Answer {
     Apply(oneshot::Sender<Vec<Verdict>>, Vec<Verdict>),
     Doc(oneshot::Sender<Cas>, Cas),
     Queue(oneshot::Sender<QueueFacts>, QueueFacts),
+    Import(oneshot::Sender<()>),
 }
 
 impl Answer {
@@ -34,6 +35,7 @@ impl Answer {
             Self::Apply(to, answer) => drop(to.send(answer)),
             Self::Doc(to, answer) => drop(to.send(answer)),
             Self::Queue(to, answer) => drop(to.send(answer)),
+            Self::Import(to) => drop(to.send(())),
         }
     }
 }

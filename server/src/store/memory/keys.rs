@@ -58,6 +58,13 @@ impl Keys {
         }
     }
 
+    /// Keys that are held for a time, by their ends, after this one: end, key, holder.
+    pub fn timed(&self, after: Option<(i64, KeyHash)>) -> impl Iterator<Item = (i64, KeyHash, JobId)> {
+        let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let ends = self.ends.range((start, std::ops::Bound::Unbounded));
+        ends.filter_map(|(until_ms, key)| self.held.get(key).map(|holder| (*until_ms, *key, holder.id)))
+    }
+
     pub fn len(&self) -> usize {
         self.held.len()
     }
@@ -102,7 +109,7 @@ impl Machine {
         }
     }
 
-    fn remember_key(&mut self, hash: KeyHash, id: JobId, until_ms: i64, out: &mut Output) {
+    pub(super) fn remember_key(&mut self, hash: KeyHash, id: JobId, until_ms: i64, out: &mut Output) {
         self.keys.take(hash, Holder { id, until_ms: Some(until_ms) });
         let value = postcard::to_stdvec(&(id, until_ms)).expect("plain data always encodes");
         out.writes.push(Write::Set(record_of(hash), value.into()));

@@ -225,7 +225,7 @@ impl Machine {
         number
     }
 
-    fn kind_number(&mut self, name: &TypeName, out: &mut Output) -> u32 {
+    pub(super) fn kind_number(&mut self, name: &TypeName, out: &mut Output) -> u32 {
         let (number, new) = self.kinds.number(name);
         if new {
             let record = write_name(&NameRecord { number, pause: None });

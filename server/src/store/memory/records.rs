@@ -24,23 +24,32 @@ impl Machine {
         match new {
             Some(value) => {
                 let version = if version == 0 { self.doc_floor + 1 } else { version + 1 };
-                let doc = Doc { version, value };
-                out.writes.push(Write::Set(name, write_doc(&doc)));
-                self.docs.insert(key.to_owned(), doc);
+                self.keep_doc(key.to_owned(), Doc { version, value }, out);
                 Cas::Done { version }
             }
             None => {
                 if self.docs.remove(key).is_some() {
                     out.writes.push(Write::Remove(name));
                     if version > self.doc_floor {
-                        self.doc_floor = version;
-                        let floor = Doc { version, value: Bytes::new() };
-                        out.writes.push(Write::Set(Key::Named(named::DOC_VERSION.to_owned()), write_doc(&floor)));
+                        self.keep_doc_floor(version, out);
                     }
                 }
                 Cas::Done { version: 0 }
             }
         }
+    }
+
+    /// A document as it is, version and all.
+    pub(super) fn keep_doc(&mut self, key: String, doc: Doc, out: &mut Output) {
+        out.writes.push(Write::Set(Key::Named(format!("{}{key}", named::DOC)), write_doc(&doc)));
+        self.docs.insert(key, doc);
+    }
+
+    /// New documents start above this version.
+    pub(super) fn keep_doc_floor(&mut self, version: u64, out: &mut Output) {
+        self.doc_floor = version;
+        let floor = Doc { version, value: Bytes::new() };
+        out.writes.push(Write::Set(Key::Named(named::DOC_VERSION.to_owned()), write_doc(&floor)));
     }
 
     /// Documents whose key starts with `prefix`, by key.

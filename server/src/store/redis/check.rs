@@ -8,7 +8,6 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use redis::{Pipeline, Value};
 
-use self::{counts::Still, entries::PARTS};
 use super::{Core, layout::hex, names::Of, record, value};
 use crate::{
     model::{

@@ -35,6 +35,21 @@ impl RedisStore {
         Self::open_with(target, Options::default()).await
     }
 
+    /// Opens a store that is there. Errors: as `open`; `Refused` if there is none.
+    pub async fn open_existing(target: &Target) -> Result<Self, StoreError> {
+        let conn = Conn::open(target).await?;
+        let root = layout::root(&target.prefix);
+        let mut pipe = Pipeline::new();
+        pipe.cmd("EXISTS").arg(&root);
+        if value::int(&conn.run(root.as_bytes(), pipe).await?[0])? == 0 {
+            let prefix = &target.prefix;
+            return Err(StoreError::Refused(format!(
+                "there is no store under the prefix {prefix}: see --redis-prefix"
+            )));
+        }
+        Self::open(target).await
+    }
+
     pub async fn open_with(target: &Target, options: Options) -> Result<Self, StoreError> {
         let conn = Conn::open(target).await?;
         let root = layout::root(&target.prefix);

@@ -87,6 +87,12 @@ impl Placing {
         write(&lists)
     }
 
+    /// The lists of the queue as they are kept; `None` = it is as all others.
+    pub fn written(&self, queue: &QueueName) -> Option<String> {
+        let queues = self.queues.read();
+        queues.get(queue).filter(|known| !known.lists.is_empty()).map(|known| write(&known.lists))
+    }
+
     /// Takes the fields of the root key as they are.
     pub fn load(&self, fields: impl Iterator<Item = (String, String)>) {
         let mut queues: HashMap<QueueName, Queue> = HashMap::new();

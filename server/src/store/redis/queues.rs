@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     model::{
-        ids::{JobId, QueueName, Shard},
+        ids::{JobId, Name, QueueName, Shard},
         queue::{Pause, QueueChange, QueueFacts},
         state::State,
     },
@@ -155,21 +155,27 @@ impl Core {
         let mut renumbered = false;
         self.register(shard, queues.iter().copied()).await?;
         for queue in queues {
-            loop {
-                let number = self.names.number(shard, Of::Queue, queue);
-                let [field, value] = names::entry(Of::Queue, number, queue);
-                let key = self.layout.key(shard, "nm");
-                let mut pipe = Pipeline::new();
-                pipe.cmd("HSETNX").arg(&key).arg(&field).arg(&value);
-                pipe.cmd("HGET").arg(&key).arg(&field);
-                if value::text(&self.run(shard, pipe).await?[1])? == value {
-                    break;
-                }
-                self.names.is_taken(shard, Of::Queue, number);
-                renumbered = true;
-            }
+            renumbered |= self.take_number(shard, Of::Queue, queue).await?.1;
         }
         Ok(renumbered)
+    }
+
+    /// The number of a name, which is the name's own from now on; and whether it is another one than was tried first.
+    pub(super) async fn take_number(&self, shard: Shard, of: Of, name: &Name) -> Result<(u32, bool), StoreError> {
+        let mut renumbered = false;
+        loop {
+            let number = self.names.number(shard, of, name);
+            let [field, value] = names::entry(of, number, name);
+            let key = self.layout.key(shard, "nm");
+            let mut pipe = Pipeline::new();
+            pipe.cmd("HSETNX").arg(&key).arg(&field).arg(&value);
+            pipe.cmd("HGET").arg(&key).arg(&field);
+            if value::text(&self.run(shard, pipe).await?[1])? == value {
+                return Ok((number, renumbered));
+            }
+            self.names.is_taken(shard, of, number);
+            renumbered = true;
+        }
     }
 
     /// Has it known that a shard has jobs of these queues, before it gets one.

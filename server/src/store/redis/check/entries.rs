@@ -14,9 +14,15 @@ use crate::{
     },
 };
 
-/// Hashes by job, apart from records: key, and what it is called. `a` has the delivery behind the id.
-pub(super) const PARTS: [(&str, &str); 6] =
-    [("j", "body"), ("r", "outcome"), ("p", "progress"), ("k", "checkpoint"), ("a", "attempt"), ("gn", "log")];
+/// Hashes by job, apart from records: key, and what an entry is called. `a` has the delivery behind the id.
+pub(super) const PARTS: [(&str, &str); 6] = [
+    ("j", "a body"),
+    ("r", "an outcome"),
+    ("p", "a progress"),
+    ("k", "a checkpoint"),
+    ("a", "an attempt"),
+    ("gn", "a log"),
+];
 
 /// What an index should say of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +92,9 @@ impl Look<'_> {
                 let ids: Vec<JobId> =
                     found.chunks_exact(2).map(|pair| value::id(&pair[0])).collect::<Result<_, _>>()?;
                 let slots = self.core.slots(self.shard, &ids).await?;
-                for ((id, pair), slot) in ids.iter().zip(found.chunks_exact(2)).zip(slots) {
-                    if !expected(slot.as_ref(), &key).agrees(maybe_score(&pair[1])?) {
+                for (id, slot) in ids.iter().zip(slots) {
+                    // A wrong time was met with the records.
+                    if expected(slot.as_ref(), &key) == Expected::Nothing {
                         self.entry(*id, &key).await?;
                     }
                 }
@@ -205,7 +212,7 @@ impl Look<'_> {
         if value::int(&there)? == 0 {
             return Ok(());
         }
-        let what = format!("there is a {what} of {id}, which is not there");
+        let what = format!("there is {what} of {id}, which is not there");
         let commands = [vec![b"HDEL".to_vec(), key.into(), field.into()]];
         let mended = self.mend(id, &record, &commands, "it was removed".to_owned()).await?;
         self.found(what, Some(mended));
