@@ -17,6 +17,7 @@
 #![warn(missing_docs)]
 
 mod cluster;
+mod lossy;
 mod port;
 mod process;
 mod redis_server;
@@ -24,6 +25,7 @@ mod sentinel;
 mod settings;
 
 pub use cluster::Cluster;
+pub use lossy::Lossy;
 pub use port::Port;
 pub use process::wait_for;
 pub use redis_server::{Redis, program};

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jobwire_redis_rig::{Append, Cluster, Redis, Sentinels, Settings, wait_for};
+use jobwire_redis_rig::{Append, Cluster, Lossy, Redis, Sentinels, Settings, wait_for};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -45,6 +45,21 @@ fn settings_are_what_redis_has() {
     redis.kill();
     redis.start_again();
     assert_eq!(redis.query::<Vec<String>>(&["CONFIG", "GET", "maxmemory-policy"])[1], "allkeys-lru");
+}
+
+#[test]
+fn a_lost_answer_is_a_call_that_was_carried_out() {
+    let redis = Redis::start(Settings::new());
+    let link = Lossy::to(redis.address());
+    let incr = || {
+        let client = redis::Client::open(link.url()).expect("a good URL");
+        redis::cmd("INCR").arg("n").query::<u32>(&mut client.get_connection()?)
+    };
+    assert_eq!(incr().expect("nothing is lost yet"), 1);
+    link.lose_one_in(4);
+    let answered = (0..30).filter(|_| incr().is_ok()).count();
+    assert!(answered < 30 && link.lost() > 0);
+    assert!(redis.query::<usize>(&["GET", "n"]) > answered + 1, "what was not answered counts, too");
 }
 
 #[test]
