@@ -45,7 +45,7 @@ impl Core {
                 Whole::Job(job) if self.has(job.id()) => jobs.entry(job.id().shard()).or_default().push(*job),
                 Whole::Job(job) => {
                     return Err(StoreError::Refused(format!(
-                        "job {} is of shard {}, and this store has {}: fill one that was made with as many as the other has",
+                        "job {} is of shard {}, and this store has {} shards: fill a new one that has more (--shards)",
                         job.id(),
                         job.id().shard().0,
                         self.layout.shards()
