@@ -147,10 +147,7 @@ async fn put(server: &Server, setting: &Setting, count: u64, delay_s: i64) -> Re
             start: Some(Start::Delay(prost_types::Duration { seconds: delay_s, nanos: 0 })),
             ..Default::default()
         };
-        let request = pb::EnqueueManyRequest {
-            jobs: (first..count.min(first + load::BULK)).map(spec).collect(),
-            ..Default::default()
-        };
+        let request = pb::EnqueueManyRequest { jobs: (first..count.min(first + load::BULK)).map(spec).collect() };
         let answer = client.enqueue_many(request).await?.into_inner();
         if let Some(error) = answer.results.into_iter().find_map(|result| result.error) {
             return Err(format!("a job was refused: {error:?}").into());
