@@ -137,7 +137,10 @@ impl Page<'_> {
         slot.set(flag::LOG, false);
         let id = slot.id;
         self.set("m", id.as_bytes(), &record::encode(&slot));
-        self.set("j", id.as_bytes(), &job.body);
+        // A job whose body was lost is copied without one, for a check to find.
+        if !job.body.is_empty() {
+            self.set("j", id.as_bytes(), &job.body);
+        }
         for (key, part) in [("r", job.outcome), ("p", job.progress), ("k", job.checkpoint)] {
             part.iter().for_each(|part| self.set(key, id.as_bytes(), part));
         }
