@@ -45,7 +45,7 @@ impl Core {
                 Whole::Job(job) if self.has(job.id()) => jobs.entry(job.id().shard()).or_default().push(*job),
                 Whole::Job(job) => {
                     return Err(StoreError::Refused(format!(
-                        "job {} is of shard {}, and this store has {}: fill one that was made with as many as the other has",
+                        "job {} is of shard {}, and this store has {} shards: fill a new one that has more (--shards)",
                         job.id(),
                         job.id().shard().0,
                         self.layout.shards()
@@ -137,7 +137,10 @@ impl Page<'_> {
         slot.set(flag::LOG, false);
         let id = slot.id;
         self.set("m", id.as_bytes(), &record::encode(&slot));
-        self.set("j", id.as_bytes(), &job.body);
+        // A job whose body was lost is copied without one, for a check to find.
+        if !job.body.is_empty() {
+            self.set("j", id.as_bytes(), &job.body);
+        }
         for (key, part) in [("r", job.outcome), ("p", job.progress), ("k", job.checkpoint)] {
             part.iter().for_each(|part| self.set(key, id.as_bytes(), part));
         }
