@@ -62,13 +62,10 @@ pub fn admit(spec: JobSpec, keys: Keys, id: JobId, now_ms: i64, codec: &dyn Task
     let content = content(&spec.kind, spec.payload.as_ref());
     let queue = spec.queue.unwrap_or_else(|| spec.kind.clone());
     let task = Task {
-        id,
         kind: spec.kind.clone(),
         queue: queue.clone(),
         payload: spec.payload,
         headers: spec.headers,
-        priority: spec.priority,
-        create_ms: now_ms,
         tags: spec.tags,
         parent: spec.parent,
     };

@@ -96,7 +96,6 @@ impl Engine {
                     policy.retry = retry.clone().over(std::mem::take(&mut policy.retry));
                 }
                 policy.timeout_ms = patch.timeout_ms.unwrap_or(policy.timeout_ms);
-                task.priority = patch.priority.unwrap_or(task.priority);
                 task.queue = patch.queue.clone().unwrap_or_else(|| task.queue.clone());
                 task.payload = patch.payload.clone().or_else(|| task.payload.take());
             })?;

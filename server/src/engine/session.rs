@@ -392,7 +392,7 @@ impl Session {
             };
             self.outbox.push_job(JobLease {
                 token,
-                task: body.task,
+                task: self.inner.codec.complete(&body.task, &meta),
                 attempt: meta.failures + 1,
                 max_attempts: body.policy.retry.max_attempts,
                 delivery: meta.delivery,

@@ -76,7 +76,7 @@ impl Engine {
             match (job.body, verdict) {
                 (Some(body), Verdict::Done(_)) => leases.push(JobLease {
                     token,
-                    task: body.task,
+                    task: self.0.codec.complete(&body.task, &job.meta),
                     attempt: job.meta.failures + 1,
                     max_attempts: body.policy.retry.max_attempts,
                     delivery: job.meta.delivery,

@@ -101,16 +101,14 @@ impl JobSpec {
     }
 }
 
-/// The part of a job that stays the same between deliveries. Its encoded form is what workers get.
+/// The part of a job that stays the same between deliveries, and is not in its record. Encoded it is stored; completed it is
+/// what workers get.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    pub id: JobId,
     pub kind: TypeName,
     pub queue: QueueName,
     pub payload: Option<Payload>,
     pub headers: Vec<(String, String)>,
-    pub priority: i8,
-    pub create_ms: i64,
     pub tags: Vec<String>,
     pub parent: Option<JobId>,
 }
@@ -121,6 +119,8 @@ pub trait TaskCodec: Send + Sync + 'static {
     fn encode(&self, task: Task) -> Bytes;
     /// `None` when the bytes are not a task.
     fn decode(&self, bytes: &Bytes) -> Option<Task>;
+    /// What a worker gets: the task as it was encoded, with what the record says of the job.
+    fn complete(&self, encoded: &Bytes, meta: &Meta) -> Bytes;
 }
 
 /// What the store keeps beside the record and gives back with every claim: the policy and the encoded task. Immutable

@@ -1,5 +1,5 @@
 //! What a producer asks for, and the stored form of what a worker gets.
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jobwire_proto::v1::{self, job_spec};
 use prost::Message as _;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use crate::{
     api::status::ApiError,
     model::{
         ids::JobId,
-        job::{Conflict, Expiry, JobSpec, Start, Task, TaskCodec, Unique},
+        job::{Conflict, Expiry, JobSpec, Meta, Start, Task, TaskCodec, Unique},
         op::Hold,
         policy::{Exhausted, RetrySpec},
     },
@@ -266,14 +266,14 @@ pub struct ProtoTasks;
 
 impl TaskCodec for ProtoTasks {
     fn encode(&self, task: Task) -> Bytes {
+        // Id, priority and time are in the record, and so is the queue; but a queue that is not named like the type is kept, so
+        // that the job could be put right if the names of queues were lost.
+        let queue = if task.queue == task.kind { String::new() } else { task.queue.to_string() };
         v1::Task {
-            id: task.id.to_string(),
             r#type: task.kind.to_string(),
             payload: task.payload.map(raw),
             headers: task.headers.into_iter().collect(),
-            queue: task.queue.to_string(),
-            priority: task.priority.into(),
-            create_time: Some(to_time(task.create_ms)),
+            queue,
             tags: task.tags,
             parent_id: task.parent.map(|id| id.to_string()).unwrap_or_default(),
             ..Default::default()
@@ -285,16 +285,28 @@ impl TaskCodec for ProtoTasks {
     fn decode(&self, bytes: &Bytes) -> Option<Task> {
         let task = v1::Task::decode(bytes.clone()).ok()?;
         Some(Task {
-            id: task.id.parse().ok()?,
+            queue: if task.queue.is_empty() { &task.r#type } else { &task.queue }.parse().ok()?,
             kind: task.r#type.parse().ok()?,
-            queue: task.queue.parse().ok()?,
             payload: task.payload.and_then(stored_payload),
             headers: task.headers.into_iter().collect(),
-            priority: task.priority.try_into().ok()?,
-            create_ms: task.create_time.and_then(|at| time("", &at).ok()).unwrap_or_default(),
             tags: task.tags,
             parent: task.parent_id.parse::<JobId>().ok(),
         })
+    }
+
+    /// One message after the other is both in one; of a field that is in both the later counts.
+    fn complete(&self, encoded: &Bytes, meta: &Meta) -> Bytes {
+        let rest = v1::Task {
+            id: meta.id.to_string(),
+            queue: meta.queue.to_string(),
+            priority: meta.priority.into(),
+            create_time: Some(to_time(meta.create_ms)),
+            ..Default::default()
+        };
+        let mut task = BytesMut::with_capacity(encoded.len() + rest.encoded_len());
+        task.extend_from_slice(encoded);
+        rest.encode(&mut task).expect("there is room");
+        task.freeze()
     }
 }
 

@@ -188,7 +188,6 @@ fn on_streams_unknown_enum_values_mean_nothing() {
 #[test]
 fn a_stored_task_reads_back() {
     let task = Task {
-        id: JobId::from_bytes([9; 16]),
         kind: "a".parse().expect("a name"),
         queue: "b".parse().expect("a name"),
         payload: Some(Payload {
@@ -198,11 +197,49 @@ fn a_stored_task_reads_back() {
             content_encoding: String::new(),
         }),
         headers: vec![("traceparent".into(), "00".into())],
-        priority: -3,
-        create_ms: NOW,
         tags: vec!["t".into()],
         parent: Some(JobId::from_bytes([8; 16])),
     };
-    assert_eq!(ProtoTasks.decode(&ProtoTasks.encode(task.clone())), Some(task));
+    assert_eq!(ProtoTasks.decode(&ProtoTasks.encode(task.clone())), Some(task.clone()));
     assert_eq!(ProtoTasks.decode(&Bytes::from_static(b"\xff")), None);
+    // What the record says is not stored a second time.
+    let alone = Task { queue: task.kind.clone(), payload: None, headers: vec![], tags: vec![], parent: None, ..task };
+    let encoded = ProtoTasks.encode(alone.clone());
+    assert_eq!(encoded.len(), 3, "the type alone");
+    assert_eq!(ProtoTasks.decode(&encoded), Some(alone));
+}
+
+#[test]
+fn a_worker_gets_the_task_with_what_the_record_says() {
+    let meta = Meta { priority: -3, create_ms: NOW, ..meta() };
+    // As it was stored by a version that kept all of it.
+    let stored = v1::Task { id: "old".into(), r#type: "a".into(), queue: "old".into(), ..Default::default() };
+    let task = ProtoTasks.complete(&stored.encode_to_vec().into(), &meta);
+    let task = v1::Task::decode(task).expect("a task");
+    assert_eq!((task.id, task.r#type, task.queue), (meta.id.to_string(), "a".into(), "q".into()));
+    assert_eq!((task.priority, task.create_time), (-3, Some(to_time(NOW))));
+}
+
+fn meta() -> Meta {
+    Meta {
+        id: JobId::from_bytes([9; 16]),
+        state: crate::model::state::State::Running,
+        queue: "q".parse().expect("a name"),
+        kind: "a".parse().expect("a name"),
+        priority: 0,
+        failures: 0,
+        crashes: 0,
+        delivery: 1,
+        started: false,
+        create_ms: 0,
+        ready_ms: 0,
+        start_ms: 0,
+        finish_ms: 0,
+        expire_ms: 0,
+        purge_ms: 0,
+        cancel: None,
+        version: 1,
+        content: 0,
+        order: 0,
+    }
 }
