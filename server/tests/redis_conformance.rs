@@ -1,5 +1,8 @@
 //! The Redis store on one Redis: the suite that every store passes, and the model test, calls sent twice included.
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jobwire_redis_rig::{Lossy, Redis as Process};
 use jobwire_server::{
@@ -45,7 +48,9 @@ proptest! {
 /// Repeats a call until it is answered, as the engine does.
 async fn insist<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     const PAUSE: Duration = Duration::from_millis(5);
-    for _ in 0..4_000 {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         match call().await {
             Ok(answer) => return answer,
             Err(StoreError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,

@@ -180,23 +180,21 @@ fn bullmq(report: &mut Report) -> Result<(), Failure> {
 
 /// Calls that took longer than 5 ms since the Redis was started.
 pub fn slow(redis: &Redis, report: &mut Report) -> Result<(), Failure> {
-    let entries: Vec<(u64, u64, u64, Vec<String>)> = redis
-        .query::<Vec<Vec<redis::Value>>>(&["SLOWLOG", "GET", "1000"])
-        .into_iter()
-        .filter_map(|entry| {
-            let [id, at, us, command, ..] = &entry[..] else { return None };
-            let number = |value: &redis::Value| redis::from_redis_value::<u64>(value.clone()).ok();
-            let words = redis::from_redis_value::<Vec<String>>(command.clone()).unwrap_or_default();
-            Some((number(id)?, number(at)?, number(us)?, words.into_iter().take(2).collect()))
-        })
-        .collect();
-    let scripts: Vec<_> =
-        entries.iter().filter(|(.., words)| words.first().is_some_and(|word| is_script(word))).collect();
-    let worst_us = scripts.iter().map(|(_, _, us, _)| us).max().copied().unwrap_or(0);
-    let all: Vec<_> = entries.iter().map(|(_, _, us, words)| json!({"us": us, "command": words})).collect();
+    let entries: Vec<Vec<redis::Value>> = redis.query(&["SLOWLOG", "GET", "1000"]);
+    let calls = entries.iter().map(|entry| slow_call(entry)).collect::<Result<Vec<_>, _>>()?;
+    let scripts: Vec<_> = calls.iter().filter(|(_, words)| words[0].to_ascii_uppercase().starts_with("EVAL")).collect();
+    let worst_us = scripts.iter().map(|(us, _)| *us).max().unwrap_or(0);
+    let all: Vec<_> = calls.iter().map(|(us, words)| json!({"us": us, "command": words})).collect();
     report.add("redis_slow", scripts.len() as f64, None, json!({"worst_us": worst_us, "entries": all}))
 }
 
-fn is_script(word: &str) -> bool {
-    word.to_ascii_uppercase().starts_with("EVAL")
+/// Microseconds, and the first words of the command; the others may be any bytes.
+fn slow_call(entry: &[redis::Value]) -> Result<(u64, Vec<String>), Failure> {
+    let [_, _, us, command, ..] = entry else { return Err(format!("no entry of a slow log: {entry:?}").into()) };
+    let words: Vec<Vec<u8>> = redis::from_redis_value(command.clone())?;
+    if words.is_empty() {
+        return Err("an entry of the slow log without a command".into());
+    }
+    let words = words.iter().take(2).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    Ok((redis::from_redis_value(us.clone())?, words))
 }
