@@ -92,7 +92,12 @@ impl Cases<'_> {
 
     /// Something of the field's kind that is not its default.
     fn plain(&self) -> Value {
+        if self.place.field.is_map() {
+            return Value::Map([(MapKey::String("x".into()), Value::I32(1))].into());
+        }
         match self.place.field.kind() {
+            Kind::Int32 => Value::I32(1),
+            Kind::Int64 => Value::I64(1),
             Kind::String => Value::String("x".into()),
             Kind::Enum(_) => Value::EnumNumber(1),
             Kind::Message(descriptor) => Value::Message(seed(&descriptor)),
