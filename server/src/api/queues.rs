@@ -107,7 +107,7 @@ impl Queues {
         let config = request.config.unwrap_or_default();
         let shards = config.shards;
         if let Some(field) = not_yet(config) {
-            return Err(ApiError::disabled_field(&format!("config.{field}")));
+            return Err(ApiError::disabled_field(format!("config.{field}")));
         }
         let most = self.engine.most_shards();
         let wanted = u16::try_from(shards).ok().filter(|shards| *shards <= most);
