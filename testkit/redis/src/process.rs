@@ -9,8 +9,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// $0: the process, which leads its group (a Redis has children that write files); $1: its directory.
-const WATCH: &str = r#"read -r _; kill -s KILL -- "-$0"
+/// $0: the process, which leads its group (a Redis has children that write files); $1: its directory. A watchdog that
+/// was stopped when its parent ended is sent SIGHUP by the kernel, and has its work to do all the same.
+const WATCH: &str = r#"trap '' HUP INT TERM; read -r _; kill -s KILL -- "-$0"
 for _ in 1 2 3 4 5 6 7 8; do rm -rf -- "$1" && break; sleep 0.1; done"#;
 const STEP: Duration = Duration::from_millis(5);
 
@@ -58,7 +59,10 @@ impl Process {
         self.child.id()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.ended() {
+            return;
+        }
         let _ = kill_process(self.pid(), signal);
     }
 
@@ -76,7 +80,10 @@ impl Drop for Process {
         // The watchdog first: the pid is not free for others before the child has been waited for.
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
-        let _ = kill_process_group(self.pid(), Signal::KILL);
-        let _ = self.child.wait();
+        // Once it has been waited for, its number may be another's.
+        if !self.ended() {
+            let _ = kill_process_group(self.pid(), Signal::KILL);
+            let _ = self.child.wait();
+        }
     }
 }

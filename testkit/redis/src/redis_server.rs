@@ -201,7 +201,7 @@ impl Redis {
     }
 
     fn signal(&self, signal: Signal) {
-        if let Some(running) = &*self.process.lock().expect("no panic in between") {
+        if let Some(running) = self.process.lock().expect("no panic in between").as_mut() {
             running.signal(signal);
         }
     }
