@@ -273,7 +273,8 @@ impl Session {
         tokens.iter().for_each(|token| self.table.started(token, now_ms));
     }
 
-    /// Frees the slots of reported leases at once and sends the outcomes on their way.
+    /// Frees the slots of reported leases at once and sends the outcomes on their way. A job that is given back comes before
+    /// all others of its priority: its slot is free only when it is there, or one behind it would be taken.
     fn on_outcomes(
         &mut self,
         seq: i64,
@@ -290,19 +291,21 @@ impl Session {
         if reports.is_empty() {
             return Vec::new();
         }
-        let mut done = Vec::new();
+        let (mut done, mut late) = (Vec::new(), Vec::new());
         let mut batch = Vec::with_capacity(reports.len());
         for report in reports {
             let lease = self.table.remove(&report.token);
-            lease.iter().for_each(|lease| add_freed(&mut done, lease));
+            let freed = if matches!(report.ended, Ended::Released { .. }) { &mut late } else { &mut done };
+            lease.iter().for_each(|lease| add_freed(freed, lease));
             batch.push(Settling { known: lease.map(|lease| lease.known), report });
         }
-        self.settle(seq, batch);
+        self.settle(seq, batch, late);
         done
     }
 
-    /// One call for each shard, so that one that does not answer holds up nobody else's outcomes.
-    fn settle(&mut self, seq: i64, batch: Vec<Settling>) {
+    /// One call for each shard, so that one that does not answer holds up nobody else's outcomes. `late`: what the first
+    /// of them frees.
+    fn settle(&mut self, seq: i64, batch: Vec<Settling>, mut late: Vec<Freed>) {
         let shard_of = |item: &Settling| item.report.token.job.shard();
         let calls = match spread::one_call(&batch, shard_of) {
             Some(shard) => vec![(shard, batch)],
@@ -311,7 +314,8 @@ impl Session {
         *self.unsettled.entry(seq).or_default() += calls.len();
         for (shard, mut batch) in calls {
             *self.settling.entry(shard).or_default() += 1;
-            let (inner, holder) = (self.inner.clone(), self.holder.clone());
+            let (inner, holder, key, late) =
+                (self.inner.clone(), self.holder.clone(), self.key, std::mem::take(&mut late));
             self.answers.push(Box::pin(async move {
                 let mut patience = Patience::new(&inner, shard);
                 let result = loop {
@@ -320,6 +324,9 @@ impl Session {
                         result => break result,
                     }
                 };
+                if !late.is_empty() {
+                    inner.dispatch_event(dispatch::Event::Freed(key, late)).await;
+                }
                 Answer::Settled { seq, shard, result }
             }));
         }
@@ -423,7 +430,7 @@ impl Session {
                 count: damaged.len() as u32,
                 bytes: 0,
             }];
-            self.settle(self.last_seq, damaged);
+            self.settle(self.last_seq, damaged, Vec::new());
             _ = self.inner.dispatch.try_send(dispatch::Event::Freed(self.key, gone));
         }
         check!(I25, self.table.len() <= self.inner.config.limits.slots, "leases of a stream stay below the cap");
