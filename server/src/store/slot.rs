@@ -40,6 +40,38 @@ impl Stamp {
     }
 }
 
+/// Reads the fields of a record in order.
+pub(in crate::store) struct Reader<'a>(pub &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    pub fn byte(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    pub fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    pub fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    pub fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    pub fn stamp(&mut self) -> Option<Stamp> {
+        let b = self.take::<6>()?;
+        Some(Stamp::new(i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0])))
+    }
+}
+
 /// Yes-or-no facts of a slot.
 pub(in crate::store) mod flag {
     /// A lease was issued: the token is one.

@@ -9,7 +9,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::store::slot::{Extra, Slot, Stamp, flag};
+use crate::store::slot::{Extra, Reader, Slot, Stamp, flag};
 use crate::{
     model::{ids::JobId, job::CancelRequest, op::KeyHash, queue::Pause, state::State},
     store::Doc,
@@ -95,38 +95,6 @@ impl Encoder {
         self.buffer.extend_from_slice(head);
         self.buffer.extend_from_slice(&self.scratch);
         self.buffer.split().freeze()
-    }
-}
-
-/// Reads the fields of a record in order.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn stamp(&mut self) -> Option<Stamp> {
-        let b = self.take::<6>()?;
-        Some(Stamp::new(i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0])))
     }
 }
 

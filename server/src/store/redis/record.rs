@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{ids::JobId, job::CancelRequest, op::KeyHash, state::State},
-    store::slot::{Extra, Slot, Stamp, flag},
+    store::slot::{Extra, Reader, Slot, Stamp, flag},
 };
 
 const FRESH: u8 = 1;
@@ -83,33 +83,6 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
 
 pub(super) fn decode(id: JobId, bytes: &[u8]) -> Result<Slot, Damaged> {
     fields(id, bytes).ok_or(Damaged(id))
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn stamp(&mut self) -> Option<Stamp> {
-        let b = self.take::<6>()?;
-        Some(Stamp::new(i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0])))
-    }
 }
 
 fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
