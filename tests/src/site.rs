@@ -140,9 +140,10 @@ impl Site {
         self.away[number] = false;
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP. What it asked its store just before is too late when it wakes, and it says so.
     pub fn freeze_server(&mut self, number: usize) {
         self.away[number] = true;
+        self.servers[number].allow("no answer in time");
         self.servers[number].process().signal(Signal::STOP);
     }
 
