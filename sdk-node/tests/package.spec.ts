@@ -5,8 +5,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
+import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import * as jobwire from "jobwire";
+import { publint } from "publint";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const read = (path: string) => readFileSync(join(ROOT, path), "utf8");
@@ -38,11 +40,47 @@ describe("package", () => {
   it("shows no protobuf type and no lease token in its public declarations", () => {
     for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "outcomes", "duration"]) {
       const declarations = read(`dist/${file}.d.ts`);
+      assert.equal(read(`dist/${file}.d.cts`).replaceAll(".cjs", ".js").replaceAll(".d.cts", ".d.ts"), declarations, file);
       assert.doesNotMatch(declarations, /lease_?token/i, file);
       // What private parts need of it is not exported by the package.
-      const shown = declarations.replace(/^import .*$/gm, "").replace(/export declare function settle.*/, "");
+      const shown = declarations.replace(/^import .*$/gm, "").replace(/declare function settle.*/, "");
       assert.doesNotMatch(shown, /gen\/jobwire|\bDesc(Message|Method)|MessageShape/, file);
     }
+  });
+
+  it("is packed as publint and attw want it, with its threads and without its tests", async (test) => {
+    const out = mkdtempSync(join(tmpdir(), "jobwire-pack-"));
+    test.after(() => rmSync(out, { recursive: true }));
+    const options = ["pack", "--ignore-scripts", "--json", "--pack-destination", out];
+    const [packed] = JSON.parse(execFileSync("npm", options, { cwd: ROOT, encoding: "utf8" })) as [{ filename: string; files: { path: string }[] }];
+    const tarball = join(out, packed.filename);
+    const { messages } = await publint({ pack: { tarball: Uint8Array.from(readFileSync(tarball)).buffer }, strict: true });
+    assert.deepEqual(messages, []);
+    // Subpaths need an exports map, which node10 does not read.
+    execFileSync(join(ROOT, "node_modules/.bin/attw"), [tarball, "--profile", "node16"], { stdio: "pipe" });
+    const files = packed.files.map(({ path }) => path);
+    const threads = readdirSync(join(ROOT, "src")).filter((file) => file.endsWith("-thread.ts")).map((file) => file.slice(0, -3));
+    assert.ok(threads.includes("session-thread"));
+    for (const thread of threads) assert.ok(files.includes(`dist/${thread}.js`), thread);
+    assert.deepEqual(files.filter((file) => !/^(dist\/|package\.json$|README\.md$|LICENSE$)/.test(file) || file.includes(".spec.")), []);
+  });
+
+  it("asks for nothing at installation, and installs no command", () => {
+    const manifest = JSON.parse(read("package.json"));
+    for (const script of ["preinstall", "install", "postinstall"]) assert.equal(manifest.scripts[script], undefined);
+    assert.equal(manifest.bin, undefined);
+    assert.equal(manifest.sideEffects, false);
+    assert.equal(manifest.engines.node, ">=20");
+    assert.deepEqual(Object.keys(manifest.dependencies), ["@bufbuild/protobuf", "@grpc/grpc-js"]);
+    for (const [path, entry] of Object.entries<Record<string, object>>(manifest.exports)) {
+      if (path === "./package.json") continue;
+      for (const [kind, target] of Object.entries(entry)) assert.equal(Object.keys(target)[0], "types", `${path} ${kind}`);
+    }
+  });
+
+  it("is one and the same to import and to require", () => {
+    const required = createRequire(import.meta.url)("jobwire") as typeof jobwire;
+    assert.deepEqual(Object.keys(required).sort(), Object.keys(jobwire).sort());
   });
 
   it("has generated code that belongs to the contract", () => {

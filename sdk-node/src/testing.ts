@@ -1,0 +1,2 @@
+// jobwire/testing: what tests of an application need.
+export { testServer, TestServer, type TestServerOptions } from "./testing/server.js";
