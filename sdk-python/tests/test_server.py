@@ -6,7 +6,6 @@ JOBWIRE_BIN names the server's binary; `make test` sets it. Without it these tes
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import queue
 import signal
@@ -16,10 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import pool_tasks
 import pytest
 from conftest import eventually
+from real_server import Process, Server
 from scripted import WAIT
 
 import jobwire
@@ -27,57 +28,6 @@ from jobwire import App, Client, Context, Job, JobState, LogEvent, ProgressEvent
 
 ROOT = Path(__file__).parent.parent
 FAST = Retry(initial_delay="20ms", jitter=0)
-
-
-class Process:
-    """A child whose first line of output says that it is ready, and whose output is drained from then on."""
-
-    def __init__(self, *command: str, **env: str) -> None:
-        self.child = subprocess.Popen(
-            command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.errors: list[str] = []
-        assert self.child.stdout is not None
-        assert self.child.stderr is not None
-        threading.Thread(target=self._drain, args=(self.child.stderr, self.errors), daemon=True).start()
-        self.first_line = self.child.stdout.readline()
-        assert self.first_line, "it did not get ready:\n" + "".join(self.errors)
-        threading.Thread(target=self._drain, args=(self.child.stdout, []), daemon=True).start()
-
-    @staticmethod
-    def _drain(stream: IO[str], lines: list[str]) -> None:
-        lines.extend(stream)
-
-    def signal(self, number: signal.Signals) -> None:
-        self.child.send_signal(number)
-
-    def wait(self) -> int:
-        return self.child.wait(2 * WAIT)
-
-    def end(self) -> None:
-        if self.child.poll() is None:
-            self.child.kill()
-        self.child.wait()
-
-
-class Server:
-    """A server on the embedded store or in memory; `kill` and `start` keep its port."""
-
-    def __init__(self, store: str) -> None:
-        self.store, self.listen = store, "127.0.0.1:0"
-        self.start()
-
-    def start(self) -> None:
-        binary = os.environ.get("JOBWIRE_BIN")
-        if not binary:
-            pytest.fail("JOBWIRE_BIN is not set: it names the jobwire binary that these tests run against")
-        command = [binary, "serve", "--store", self.store, "--listen", self.listen, "--http-listen", "127.0.0.1:0"]
-        self.process = Process(*command)
-        self.listen = json.loads(self.process.first_line)["listening"]
-        self.url = f"jobwire://{self.listen}"
-
-    def kill(self) -> None:
-        self.process.end()
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +262,22 @@ def test_a_killed_worker_loses_only_its_own_jobs(server: Server, tmp_path: Path)
             assert (status.attempt, status.crashes, status.delivery) == (1, 1, 2)
         finally:
             heir.end()
+
+
+def test_a_child_of_the_pool_that_dies_is_a_crash_and_no_attempt(server: Server) -> None:
+    worker = pool_tasks.app.worker(concurrency=1, pool_size=1)
+    worker._connection = Client(server.url)._connection()
+    worker.start()
+    try:
+        with Client(server.url) as client:
+            job = client.enqueue("pool.die", {"how": "kill"})
+            assert job.result(WAIT) == "alive, checkpoint seen"
+            status = job.status()
+            assert (status.attempt, status.crashes, status.delivery) == (1, 1, 2)
+            lines = [event.message for event in job.events() if isinstance(event, LogEvent)]
+            assert lines == ["its process was killed by SIGKILL (out of memory?)"]
+    finally:
+        worker.stop()
 
 
 def test_a_server_restart_is_survived_with_handlers_running(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+apps: weakref.WeakSet[App] = weakref.WeakSet()  # every App of this process; a child of the pool finds its tasks here
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 
@@ -43,12 +45,13 @@ class App(Client):
     def __init__(self, url: str | None = None, **options: Any) -> None:
         super().__init__(url, **options)
         self.tasks: dict[str, Task[..., Any]] = {}
+        apps.add(self)
 
     def task(
         self,
         name: str,
         *,
-        executor: Literal["loop", "thread"] | None = None,
+        executor: Literal["loop", "thread", "process"] | None = None,
         no_retry_on: type[BaseException] | tuple[type[BaseException], ...] = (),
         **options: Unpack[JobOptions],
     ) -> TaskDecorator:
@@ -59,7 +62,11 @@ class App(Client):
 
         name: the job type, `[A-Za-z0-9_.:/-]`, at most 128 characters. The same in every language.
         executor: "loop" runs it on the worker's event loop (the default for `async def`), "thread" in a thread (the
-            default for `def`).
+            default for `def`), "process" in a child process: for `def` handlers that compute, or may take the process
+            down. Declare those at the top level of a module that can be imported (a script needs its
+            `if __name__ == "__main__"` around what it runs). On cancel and timeout such a handler gets Cancelled
+            (SIGTERM), and 2 s later its process SIGKILL; if the process dies by itself, the server counts a crash and
+            no attempt.
         no_retry_on: exceptions, subclasses included, after which another attempt is useless.
         options: defaults for its jobs, see JobOptions.
         """
@@ -71,8 +78,13 @@ class App(Client):
         def declare(function: Callable[..., Any], /) -> Task[..., Any]:
             is_async = inspect.iscoroutinefunction(function)
             kind = executor or ("loop" if is_async else "thread")
-            if kind not in ("loop", "thread") or is_async != (kind == "loop"):
+            if kind not in ("loop", "thread", "process") or is_async != (kind == "loop"):
                 raise TypeError(f"{name}: executor {kind!r} does not run {'async def' if is_async else 'def'} handlers")
+            if kind == "process" and not function.__qualname__.isidentifier():
+                raise TypeError(
+                    f"{name}: a child process cannot import {function.__module__}.{function.__qualname__}; declare "
+                    "handlers with executor='process' at the top level of a module"
+                )
             if name in self.tasks:
                 raise ValueError(f"{name}: there is a task of this name already")
             task: Task[..., Any] = Task(self, function, name, defaults, executor=kind, no_retry_on=exceptions)
@@ -87,6 +99,9 @@ class App(Client):
         queues: Iterable[str | Queue] | None = None,
         concurrency: int = 10,
         prefetch: int | None = None,
+        pool_size: int | None = None,
+        max_jobs: int | None = None,
+        max_rss: int | None = None,
         grace: Duration = "25s",
         lease_ttl: Duration | None = None,
         name: str = "",
@@ -101,6 +116,11 @@ class App(Client):
         prefetch: jobs to hold beyond those, so that none of the handlers waits for the network; default: adapts, from
             min(concurrency, 16) for handlers under a second on average to 0 above ten. The worker's slots, at most
             10,000, are concurrency + prefetch.
+        pool_size: child processes for handlers with executor="process", and so how many of those run at once; default:
+            the CPU cores, at most `concurrency`. Children are made when they are needed.
+        max_jobs: a child is replaced after this many jobs; default never.
+        max_rss: a child is replaced after a job that leaves it with more resident memory than this, in MiB; default
+            never.
         grace: how long running handlers may finish after SIGTERM; default 25 s, below Kubernetes' 30.
         lease_ttl: how soon the jobs of a vanished worker run elsewhere; 10 s to 5 min, default 30 s; a wish.
         name: of the worker, for people; default host:pid. app_version, labels: for people as well.
@@ -113,6 +133,9 @@ class App(Client):
             queues=queues,
             concurrency=concurrency,
             prefetch=prefetch,
+            pool_size=pool_size,
+            max_jobs=max_jobs,
+            max_rss=max_rss,
             grace=grace,
             lease_ttl=lease_ttl,
             name=name,

@@ -185,11 +185,16 @@ def log_event_of(line: job_pb2.LogLine) -> LogEvent:
     return LogEvent(
         index=line.index,
         time=time_of(line, "time"),
-        level=_LEVELS.get(int(line.level), 0),
+        level=python_level(line.level),
         message=line.message,
         fields=dict(line.fields),
         attempt=line.attempt,
     )
+
+
+def python_level(level: Any) -> int:
+    """The level of `logging` for the contract's LogLevel; 0 for those of the future."""
+    return _LEVELS.get(int(level), 0)
 
 
 def log_level(level: int) -> Any:

@@ -38,8 +38,8 @@ class Execution:
         self.task = task
         self.lease = lease
         self.context: Context | None = None
-        self._limits = limits
-        self._sink = sink
+        self.limits = limits
+        self.sink = sink
         self._finished = finished
         self._ended = False
 
@@ -47,12 +47,12 @@ class Execution:
         """Runs a function, in the current thread."""
         try:
             args, kwargs = self._enter()
-            outcome: Outcome | None = self._returned(self.task.function(*args, **kwargs))
+            outcome: Outcome | None = self._returned(self._call(args, kwargs))
         except BaseException as error:
             outcome = self._raised(error)
         finally:
             _current.set(None)
-        self._end(outcome)
+        self.end(outcome)
 
     async def arun(self) -> None:
         """Runs a coroutine function, as a task with a context of its own."""
@@ -61,7 +61,7 @@ class Execution:
             outcome: Outcome | None = self._returned(await self.task.function(*args, **kwargs))
         except BaseException as error:
             outcome = self._raised(error)
-        self._end(outcome)
+        self.end(outcome)
 
     def cancel(self) -> None:
         """Wakes a handler that waits in `ctx.wait_cancelled`. The reason stands in the lease."""
@@ -72,10 +72,19 @@ class Execution:
     def never_ran(self) -> None:
         """The loop dropped the task before its first step, if it did."""
         if not self._ended:
-            self._end(self._raised(asyncio.CancelledError()))
+            self.end(self._raised(asyncio.CancelledError()))
+
+    def end(self, outcome: Outcome | None) -> None:
+        """It is over; None = there is nothing to report. Only the first call counts."""
+        if not self._ended:
+            self._ended = True
+            self._finished(self.lease.token, outcome)
+
+    def _call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        return self.task.function(*args, **kwargs)
 
     def _enter(self) -> tuple[list[Any], dict[str, Any]]:
-        self.context = context = Context(self.lease, self._limits, self._sink)
+        self.context = context = Context(self.lease, self.limits, self.sink)
         if self.lease.cancel is not None:
             context._wake()  # asked to stop before there was a Context to wake
         _current.set(context)
@@ -87,19 +96,16 @@ class Execution:
 
     def _returned(self, value: Any) -> Outcome:
         assert self.context is not None
-        return _outcomes.returned(self.context, value, self._limits.max_result_bytes)
+        return _outcomes.returned(self.context, value, self.limits.max_result_bytes)
 
     def _raised(self, error: BaseException) -> Outcome | None:
         return _outcomes.raised(self.lease, self.context, error, self.task.no_retry_on)
 
-    def _end(self, outcome: Outcome | None) -> None:
-        if not self._ended:
-            self._ended = True
-            self._finished(self.lease.token, outcome)
-
 
 class ThreadExecutor:
     """Runs functions, each in a thread. Threads are made when needed, at most `size`, and kept."""
+
+    _thread_name = "jobwire-handler"
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -115,7 +121,7 @@ class ThreadExecutor:
             missing = max(min(self._outstanding, self._size) - self._threads, 0)
             self._threads += missing
         for _ in range(missing):
-            threading.Thread(target=self._serve, name="jobwire-handler", daemon=True).start()
+            threading.Thread(target=self._serve, name=self._thread_name, daemon=True).start()
         for execution in executions:
             self._work.put(execution)
 

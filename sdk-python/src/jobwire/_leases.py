@@ -24,6 +24,8 @@ class SessionConfig:
     types: list[str] = field(default_factory=list)
     subscriptions: list[worker_service_pb2.Subscription] = field(default_factory=list)
     concurrency: int = 10
+    pool_types: frozenset[str] = frozenset()  # types whose handlers run in child processes
+    pool_size: int = 0  # how many of those run at once, within `concurrency`
     prefetch: int | None = None  # leases wanted beyond `concurrency`; None = adapts to the handlers' mean duration
     lease_ttl: float | None = None  # wish; None = the server's default
     info: worker_service_pb2.WorkerInfo = field(default_factory=worker_service_pb2.WorkerInfo)
@@ -43,6 +45,8 @@ class Lease:
         "deadline",
         "job",
         "lost",
+        "number",
+        "pooled",
         "progress",
         "reported_at",
         "started",
@@ -59,6 +63,8 @@ class Lease:
         self.deadline: float | None = None  # started + timeout
         self.cancel: str | None = None  # why its handler was asked to stop
         self.cancel_message = ""
+        self.number = 0  # in order of arrival
+        self.pooled = False  # runs in a child process
         self.lost = False  # still named while its handler runs, but its outcome will be dropped
         self.progress: job_pb2.Progress | None = None  # waiting to be sent
         self.reported_at = float("-inf")  # when progress or a checkpoint was last sent

@@ -77,7 +77,11 @@ class Session:
             max_result_bytes=1 << 20, max_message_bytes=3 << 20, max_checkpoint_bytes=64 << 10
         )
         self._rng = rng or random.Random()
-        self._ready: deque[Lease] = deque()  # delivered, not started; may hold leases dropped since
+        # Delivered, not started; may hold leases dropped since. Those of the pool wait in a line of their own.
+        self._ready: deque[Lease] = deque()
+        self._pool_ready: deque[Lease] = deque()
+        self._pool_running = self._deliveries = 0
+        self._vanished: dict[str, Lease] = {}  # died with their process; the next heartbeat leaves them out
         self._outbox = Outbox()
         self._deadlines: list[tuple[float, int, Lease]] = []
         self._starts = 0
@@ -113,7 +117,7 @@ class Session:
         lease = self.leases.pop(token, None)
         if lease is None:
             return  # given up during a drain
-        self.running -= 1
+        self._stopped(lease)
         run = now - (lease.started if lease.started is not None else now)
         self._mean_run = run if self._mean_run is None else self._mean_run + 0.1 * (run - self._mean_run)
         if lease.lost or outcome is None:
@@ -121,6 +125,20 @@ class Session:
             return
         outcome.run_duration.CopyFrom(duration(max(run, 0.0)))
         self._report(lease, outcome, now)
+
+    def vanished(self, token: str, now: float) -> None:
+        """The process that ran the handler of `token` died: no outcome, and no naming from now on.
+
+        The server then counts a crash, not an attempt. What the handler said before goes ahead.
+        """
+        lease = self.leases.pop(token, None)
+        if lease is None:
+            return
+        self._stopped(lease)
+        self._unnamed.pop(token, None)
+        if not lease.lost:
+            self._vanished[token] = lease
+        self._heartbeat_at = min(self._heartbeat_at, now)
 
     def progressed(
         self, token: str, progress: job_pb2.Progress | None, checkpoint: common_pb2.Payload | None, now: float
@@ -142,8 +160,9 @@ class Session:
             return
         self._drain_at = now + (self.config.grace if grace is None else grace)
         self._say_state = True
-        while self._ready:
-            self._give_back(self._ready.popleft(), "worker is shutting down", now)
+        for line in (self._ready, self._pool_ready):
+            while line:
+                self._give_back(line.popleft(), "worker is shutting down", now)
 
     # --- events of the stream -----------------------------------------------------------------------------------
 
@@ -248,15 +267,20 @@ class Session:
     def _start_ready(self, now: float) -> None:
         if self._drain_at is not None:
             return
-        while self._ready and self.running < self.config.concurrency and not self._outbox.overfull:
-            lease = self._ready[0]
+        while self.running < self.config.concurrency and not self._outbox.overfull:
+            lines = [self._ready, self._pool_ready] if self._pool_running < self.config.pool_size else [self._ready]
+            line = min((line for line in lines if line), key=lambda line: line[0].number, default=None)
+            if line is None:
+                return
+            lease = line[0]
             if lease.token in self.leases and now >= lease.trusted_until:
                 return  # somebody else may have it by now; the next acknowledged heartbeat or Welcome tells
-            self._ready.popleft()
+            line.popleft()
             if lease.token not in self.leases:
                 continue
             lease.started = now
             self.running += 1
+            self._pool_running += lease.pooled
             if lease.job.HasField("timeout"):
                 lease.deadline = now + seconds(lease.job.timeout)
                 self._starts += 1
@@ -280,7 +304,8 @@ class Session:
         if self._kill_at is not None and now >= self._kill_at:
             for lease in list(self.leases.values()):
                 del self.leases[lease.token]
-                self.running -= lease.started is not None
+                if lease.started is not None:
+                    self._stopped(lease)
                 if lease.lost:
                     self._forget(lease)
                 else:
@@ -318,6 +343,7 @@ class Session:
         config = self.config
         self._outbox.rewind()
         self._started.clear()  # `running_for` says it
+        self._vanished.clear()  # `held` does not name them
         self._seq, self._received = 1, 0
         self._unnamed.clear()
         self._heartbeats.clear()
@@ -403,13 +429,16 @@ class Session:
 
     def _delivered(self, job: worker_service_pb2.JobLease, now: float) -> None:
         lease = Lease(job, now, self._delivery_ttl)
+        self._deliveries += 1
+        lease.number = self._deliveries
+        lease.pooled = job.task.type in self.config.pool_types
         self.leases[lease.token] = lease
         self._unnamed[lease.token] = now
         self._receipt_at = min(self._receipt_at, now + RECEIPT_DELAY)
         if self._drain_at is not None:
             self._give_back(lease, "worker is shutting down", now)
         else:
-            self._ready.append(lease)
+            (self._pool_ready if lease.pooled else self._ready).append(lease)
 
     def _ordered(self, order: worker_service_pb2.CancelOrder, now: float) -> None:
         lease = self.leases.get(order.lease_token)
@@ -446,6 +475,10 @@ class Session:
         report = self._outbox.settled(token)
         if report is not None:
             self._forget(report.lease)
+
+    def _stopped(self, lease: Lease) -> None:
+        self.running -= 1
+        self._pool_running -= lease.pooled
 
     def _forget(self, lease: Lease) -> None:
         self._unnamed.pop(lease.token, None)
@@ -533,7 +566,7 @@ class Session:
         frames = [self._frame()]
         self._add_controls(frames[0])
         # Progress and log lines go ahead of the outcome of their job.
-        ending = self._outbox.waiting
+        ending = {**self._outbox.waiting, **self._vanished}
         if reports or ending:
             self._reports.write(frames, ending, now, self._frame)
         while self._outbox.unsent:
@@ -543,9 +576,12 @@ class Session:
                 self._unnamed.pop(token, None)
         if beat:
             # The inventory follows the outcomes, so that it need not name their leases.
-            if frames[-1].outcomes:
+            if frames[-1].outcomes or self._vanished:
                 frames.append(self._frame())
             self._add_heartbeat(frames[-1], now)
+            for lease in self._vanished.values():
+                self._forget(lease)
+            self._vanished.clear()
         self._flush_at = self._receipt_at = NEVER
         return frames
 

@@ -22,10 +22,11 @@ class Vitals:
         wall, cpu = time.monotonic(), time.process_time()
         share = 100.0 * (cpu - self._cpu) / max(wall - self._wall, 1e-3)
         self._wall, self._cpu = wall, cpu
-        return _resident(), share
+        return resident_bytes(), share
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
+    """Memory of this process now; 0 where the system does not tell."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

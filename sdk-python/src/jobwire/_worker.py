@@ -1,14 +1,15 @@
 """The Worker: drives the session machine with a clock, a stream and executors.
 
 Threads: one for the session, which owns the machine and waits on one queue; one that reads the stream; grpcio's writer;
-one for the event loop of `async def` handlers; one per running `def` handler. The queue takes functions of (session,
-now); everything that happens anywhere becomes one of them.
+one for the event loop of `async def` handlers; one per running `def` handler, or child process of the pool. The queue
+takes functions of (session, now); everything that happens anywhere becomes one of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import platform
 import queue
@@ -41,12 +42,13 @@ from ._leases import (
     Welcomed,
     released,
 )
+from ._pool import ProcessExecutor, cpu_count, targets
 from ._session import SHUTDOWN_GRACE, Session
 from ._transport import BidiStream, Transport
 from ._types import Duration, Queue, to_seconds
 from ._version import __version__
 from ._vitals import Vitals
-from .v1 import worker_service_pb2
+from .v1 import job_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
     from ._app import App
@@ -66,6 +68,9 @@ class Worker:
         queues: Iterable[str | Queue] | None = None,
         concurrency: int = 10,
         prefetch: int | None = None,
+        pool_size: int | None = None,
+        max_jobs: int | None = None,
+        max_rss: int | None = None,
         grace: Duration = "25s",
         lease_ttl: Duration | None = None,
         name: str = "",
@@ -77,6 +82,9 @@ class Worker:
             raise ValueError(f"concurrency: must be at least 1, got {concurrency}")
         if prefetch is not None and prefetch < 0:
             raise ValueError(f"prefetch: must not be negative, got {prefetch}")
+        for option, value in (("pool_size", pool_size), ("max_jobs", max_jobs), ("max_rss", max_rss)):
+            if value is not None and value < 1:
+                raise ValueError(f"{option}: must be at least 1, got {value}")
         if not app.tasks:
             raise ValueError("the app has no tasks: declare some with @app.task, in a module that is imported")
         self._tasks = dict(app.tasks)
@@ -90,6 +98,8 @@ class Worker:
             types=sorted(self._tasks),
             subscriptions=_subscriptions(self._tasks, queues),
             concurrency=concurrency,
+            pool_types=frozenset(name for name, task in self._tasks.items() if task.executor == "process"),
+            pool_size=min(pool_size or cpu_count(), concurrency),
             prefetch=prefetch,
             lease_ttl=None if lease_ttl is None else to_seconds(lease_ttl, "lease_ttl"),
             info=worker_service_pb2.WorkerInfo(
@@ -107,8 +117,16 @@ class Worker:
         self.config.info.start_time.GetCurrentTime()
         self._session = Session(self.config)  # touched by the session's thread only
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._loop = LoopExecutor()
-        self._pool = ThreadExecutor(concurrency)
+        self._executors: dict[str, LoopExecutor | ThreadExecutor] = {
+            "loop": (loop := LoopExecutor()),
+            "thread": ThreadExecutor(concurrency),
+        }
+        self._loop = loop
+        if self.config.pool_types:
+            pooled = [task for task in self._tasks.values() if task.executor == "process"]
+            self._executors["process"] = ProcessExecutor(
+                self.config.pool_size, targets(pooled), self._vanished, max_jobs=max_jobs, max_rss=max_rss
+            )
         self._executions: dict[str, Execution] = {}
         self._sink = Sink(self._progressed, self._logged, time.monotonic)
         self._stream: BidiStream | None = None
@@ -168,6 +186,11 @@ class Worker:
 
     def start(self) -> None:
         """Begins to work in the background. A worker works once."""
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise RuntimeError(
+                "a child process imports this module to find its tasks, and would run a worker of its own: put what "
+                'the script runs under `if __name__ == "__main__":`'
+            )
         if self._thread is not None:
             raise RuntimeError("this worker was started before; make another one")
         self._ended.set_running_or_notify_cancel()
@@ -209,8 +232,8 @@ class Worker:
             error = failure
         finally:
             self._close_stream()
-            self._loop.stop()
-            self._pool.stop()
+            for executor in self._executors.values():
+                executor.stop()
         if error is None:
             self._ended.set_result(None)
         else:
@@ -254,14 +277,13 @@ class Worker:
             pass
 
     def _perform(self, commands: list[Command]) -> None:
-        to_loop: list[Execution] = []
-        to_pool: list[Execution] = []
+        starting: dict[str, list[Execution]] = {}
         for command in commands:
             match command:
                 case Start(lease):
                     execution = self._execution(lease)
                     if execution is not None:
-                        (to_loop if execution.task.executor == "loop" else to_pool).append(execution)
+                        starting.setdefault(execution.task.executor, []).append(execution)
                 case Cancel(lease, reason):
                     self._cancel(lease, reason)
                 case Connect(hello):
@@ -278,10 +300,8 @@ class Worker:
                     self._welcomed(welcome)
                 case Warn(message):
                     log.warning("%s", message)
-        if to_loop:
-            self._loop.start(to_loop)
-        if to_pool:
-            self._pool.start(to_pool)
+        for kind, executions in starting.items():
+            self._executors[kind].start(executions)
 
     def _execution(self, lease: Lease) -> Execution | None:
         task = self._tasks.get(lease.job.task.type)
@@ -296,7 +316,7 @@ class Worker:
         execution = self._executions.get(lease.token)
         if execution is not None:
             log.info("cancelling job %s (%s): %s", lease.job.task.id, lease.job.task.type, reason)
-            (self._loop if execution.task.executor == "loop" else self._pool).cancel(execution)
+            self._executors[execution.task.executor].cancel(execution)
 
     def _welcomed(self, welcome: worker_service_pb2.Welcome) -> None:
         assert self._transport is not None
@@ -376,6 +396,21 @@ class Worker:
             session.finished(token, outcome, now)
 
         self._events.put(finished)
+
+    def _vanished(self, execution: Execution, why: str) -> None:
+        """The process of a handler died with it."""
+        task = execution.lease.job.task
+        log.error("job %s (%s): %s; the server counts a crash", task.id, task.type, why)
+        token = execution.lease.token
+        line = job_pb2.LogLine(level=job_pb2.LOG_LEVEL_ERROR, message=why, attempt=execution.lease.job.attempt)
+        line.time.GetCurrentTime()
+
+        def vanished(session: Session, now: float) -> None:
+            self._executions.pop(token, None)
+            session.logged(token, line, now)
+            session.vanished(token, now)
+
+        self._events.put(vanished)
 
     def _progressed(self, token: str, progress: Any, checkpoint: Any) -> None:
         self._events.put(lambda session, now: session.progressed(token, progress, checkpoint, now))
