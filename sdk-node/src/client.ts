@@ -2,7 +2,7 @@
 import { Coalescer, type SendJobs } from "./coalesce.js";
 import { toMs, spanOf, type Duration } from "./duration.js";
 import { resolveConnection, type Connection, type ConnectionOptions } from "./endpoints.js";
-import type { JobwireError } from "./errors.js";
+import { InvalidArgument, type JobwireError } from "./errors.js";
 import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
 import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
 import { Job, settle, type JobAccess } from "./job.js";
@@ -10,6 +10,7 @@ import { ResultStream } from "./results.js";
 import { retrying, within } from "./retry.js";
 import { buildSpec, buildSpecUnchecked, type BuiltSpec } from "./spec.js";
 import type { AnyTask, Task } from "./tasks.js";
+import type { OutgoingJob, Telemetry } from "./telemetry.js";
 import { GrpcTransport, type Transport } from "./transport.js";
 import type { CallOptions, JobOptions } from "./types.js";
 import { enqueueStatusOf } from "./wire.js";
@@ -18,6 +19,8 @@ import { enqueueStatusOf } from "./wire.js";
 export interface ClientOptions extends ConnectionOptions {
   /** Longest time for one call, retries included, where the call says nothing else. Default 30 s. */
   deadline?: Duration;
+  /** Traces and metrics: see `jobwire/otel`. Default: none. */
+  telemetry?: Telemetry;
 }
 
 /** What `enqueueMany` answers for one input. */
@@ -30,21 +33,25 @@ const RUN_WAIT_MS_MAX = 300_000;
  * fast, while awaiting one after the other costs a round trip and a durable write each.
  */
 export class Client {
-  readonly #connection: Connection;
-  readonly #transport: Transport;
-  readonly #coalescer: Coalescer;
+  readonly #telemetry: Telemetry | undefined;
   readonly #access: JobAccess;
+  #coalescer: Coalescer;
 
   constructor(options: ClientOptions = {}) {
-    this.#connection = resolveConnection(options);
-    this.#transport = new GrpcTransport(this.#connection);
-    this.#coalescer = new Coalescer(sender(this.#transport));
+    const connection = resolveConnection(options);
+    const transport = new GrpcTransport(connection);
+    this.#telemetry = options.telemetry;
+    this.#coalescer = new Coalescer(sender(transport));
     this.#access = {
-      transport: this.#transport,
-      results: new ResultStream(this.#transport),
+      transport,
+      results: new ResultStream(transport),
       deadlineMs: toMs(options.deadline ?? "30s", "deadline"),
     };
-    connections.set(this, this.#connection);
+    insides.set(this, {
+      connection,
+      telemetry: options.telemetry,
+      replaceTransport: (replacement) => this.#replaceTransport(replacement),
+    });
   }
 
   /**
@@ -61,9 +68,11 @@ export class Client {
     const { signal, deadline, ...jobOptions } = options;
     const timeoutMs = this.#deadlineMs(deadline);
     const built = await build(task, input, jobOptions);
-    const accepted = this.#coalescer.add(built, performance.now() + timeoutMs);
-    // The extra second lets the call's own, more telling error come first.
-    const { jobId, status } = await within(accepted, { timeoutMs: timeoutMs + 1_000, signal }, "enqueue");
+    const { jobId, status } = await this.#observed([built.spec], false, () => {
+      const accepted = this.#coalescer.add(built, performance.now() + timeoutMs);
+      // The extra second lets the call's own, more telling error come first.
+      return within(accepted, { timeoutMs: timeoutMs + 1_000, signal }, "enqueue");
+    });
     return new Job(this.#access, jobId, nameless(task), enqueueStatusOf(status));
   }
 
@@ -94,7 +103,10 @@ export class Client {
       }
     }
     const deadlineAt = performance.now() + this.#deadlineMs(deadline);
-    const results = await within(this.#coalescer.addAll(built.map(({ spec }) => spec), deadlineAt), { signal }, "enqueueMany");
+    const specs = built.map(({ spec }) => spec);
+    const results = await this.#observed(specs.map(({ spec }) => spec), true, () =>
+      within(this.#coalescer.addAll(specs, deadlineAt), { signal }, "enqueueMany"),
+    );
     results.forEach((result, i) => {
       items[built[i]!.at] =
         result.status === "rejected"
@@ -122,8 +134,10 @@ export class Client {
     const { spec } = await build(task, input, jobOptions);
     const request = { job: spec, wait: spanOf(serverWaitMs), payloadFormat: PayloadFormat.RAW };
     const deadlineAt = began + this.#deadlineMs(deadline) + serverWaitMs;
-    const response = await retrying(deadlineAt, signal, (timeoutMs) =>
-      this.#transport.unary(JobService.method.enqueue, request, { timeoutMs, signal }),
+    const response = await this.#observed([spec], false, () =>
+      retrying(deadlineAt, signal, (timeoutMs) =>
+        this.#access.transport.unary(JobService.method.enqueue, request, { timeoutMs, signal }),
+      ),
     );
     const job = new Job(this.#access, response.jobId, nameless(task), enqueueStatusOf(response.status));
     if (response.result) return settle(response.result, nameless(task));
@@ -140,7 +154,7 @@ export class Client {
   async close(): Promise<void> {
     await this.#coalescer.idle();
     this.#access.results.close();
-    this.#transport.close();
+    this.#access.transport.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -150,13 +164,38 @@ export class Client {
   #deadlineMs(deadline: Duration | undefined): number {
     return deadline === undefined ? this.#access.deadlineMs : toMs(deadline, "deadline");
   }
+
+  #observed<T>(jobs: readonly OutgoingJob[], bulk: boolean, send: () => Promise<T>): Promise<T> {
+    return this.#telemetry ? this.#telemetry.enqueue(jobs, bulk, send) : send();
+  }
+
+  #replaceTransport(transport: Transport): () => void {
+    const before = { transport: this.#access.transport, results: this.#access.results, coalescer: this.#coalescer };
+    this.#coalescer = new Coalescer(sender(transport));
+    Object.assign(this.#access, { transport, results: new ResultStream(transport) });
+    return () => {
+      this.#access.results.close();
+      this.#coalescer = before.coalescer;
+      Object.assign(this.#access, { transport: before.transport, results: before.results });
+    };
+  }
 }
 
-const connections = new WeakMap<Client, Connection>();
+/** What the rest of the SDK may see of a client. */
+export interface ClientInside {
+  readonly connection: Connection;
+  readonly telemetry: Telemetry | undefined;
+  /** Speaks to `transport` instead, handles included, until the function that it answers is called. */
+  replaceTransport(transport: Transport): () => void;
+}
 
-/** The connection a client was made with, for its workers. */
-export function connectionOf(client: Client): Connection {
-  return connections.get(client)!;
+const insides = new WeakMap<Client, ClientInside>();
+
+/** For workers and tests. Throws InvalidArgument for what is no client of this copy of the package. */
+export function insideOf(client: Client): ClientInside {
+  const inside = insides.get(client);
+  if (inside) return inside;
+  throw new InvalidArgument("not a Client, or one of another copy of this package: import all of it, or require all of it", { field: "client" });
 }
 
 /** Does not wait where there is no schema, so that a first enqueue leaves in the same turn. */

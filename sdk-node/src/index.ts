@@ -19,4 +19,5 @@ export type {
   CallOptions, EnqueueStatus, Failure, JobEvent, JobOptions, JobRecord, JobState, Logger, LogLevel, LogLine, Priority,
   Progress, Retry, TaskOptions, Unique,
 } from "./types.js";
+export type { Attempted, OutgoingJob, RunningJob, Telemetry, WorkerGauges } from "./telemetry.js";
 export { VERSION } from "./version.js";

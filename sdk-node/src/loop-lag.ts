@@ -9,6 +9,8 @@ const LAG_MS = 1_000;
  */
 export class LagMonitor {
   readonly #timer: NodeJS.Timeout;
+  /** How late the loop was at the last measurement, in milliseconds. */
+  latestMs = 0;
 
   constructor(sample: () => string[], report: (ms: number, names: string[]) => void) {
     let expected = performance.now() + EVERY_MS;
@@ -16,6 +18,7 @@ export class LagMonitor {
       const now = performance.now();
       const lag = now - expected;
       expected = now + EVERY_MS;
+      this.latestMs = Math.max(0, lag);
       const names = sample();
       if (lag > LAG_MS) report(lag, names);
     }, EVERY_MS).unref();

@@ -16,6 +16,9 @@ export interface Registration {
   handler: Handler<never, unknown>;
 }
 
+/** What looks on while an attempt is made: calls it once, and answers its outcome. */
+export type Observe = (job: JobData, attempt: () => Promise<OutcomeData>) => Promise<OutcomeData>;
+
 /** A job that runs now. */
 interface Run {
   job: JobData;
@@ -35,7 +38,13 @@ export class Runner {
     private readonly classifiers: readonly Classifier[],
     private readonly send: (events: RunnerEvent[]) => void,
     private readonly onFailed: (job: JobData, error: unknown) => void,
+    private readonly observe?: Observe,
   ) {}
+
+  /** Handlers that run now. */
+  get running(): number {
+    return this.#runs.size;
+  }
 
   /** Types of the handlers that have run since the last call: the suspects when the loop was blocked. */
   sample(): string[] {
@@ -90,9 +99,12 @@ export class Runner {
     }
     this.#runs.set(job.key, { job, context });
     this.#ran.add(job.type);
-    void withContext(context, () => this.#attempt(job, context)).then((ending) => {
+    const attempt = async (): Promise<OutcomeData> => {
+      const ending = await withContext(context, () => this.#attempt(job, context));
       const enqueue = context.enqueuedWith(ending.kind === "succeeded");
-      const outcome = { ...ending, runMs: performance.now() - began, ...(enqueue.length > 0 && { enqueue }) } as OutcomeData;
+      return { ...ending, runMs: performance.now() - began, ...(enqueue.length > 0 && { enqueue }) } as OutcomeData;
+    };
+    void (this.observe ? this.observe(job, attempt) : attempt()).then((outcome) => {
       this.#runs.delete(job.key);
       this.#finish(job, outcome);
     });

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { hostname } from "node:os";
-import { type Client, connectionOf } from "./client.js";
+import { insideOf, type Client } from "./client.js";
 import { spanOf, toMs, type Duration } from "./duration.js";
 import { Internal, InvalidArgument, makeError } from "./errors.js";
 import { localLink, threadLink, type SessionLink } from "./link.js";
@@ -12,6 +12,7 @@ import { http, type Classifier } from "./outcomes.js";
 import { Runner, summary, type Handler, type Registration } from "./runner.js";
 import type { SessionConfig } from "./hello.js";
 import { defineTask, type Task } from "./tasks.js";
+import type { Telemetry } from "./telemetry.js";
 import type { Logger } from "./types.js";
 import { VERSION } from "./version.js";
 
@@ -97,6 +98,8 @@ export class Worker extends EventEmitter<WorkerEvents> {
   readonly #handlers = new Map<string, Registration>();
   readonly #sessionId = randomUUID();
   #runner: Runner | undefined;
+  #lag: LagMonitor | undefined;
+  #watch: ReturnType<Telemetry["worker"]> | undefined;
   #finished: PromiseWithResolvers | undefined;
   #wasReady = false;
   #quiet = false;
@@ -109,6 +112,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     this.#client = client;
     this.#options = options;
     this.#logger = options.logger ?? stderr;
+    insides.set(this, { client, handlers: this.#handlers, classifiers: options.classifiers ?? [http] });
   }
 
   /** Registers the handler of a task; before `run()`, once per task. */
@@ -140,19 +144,26 @@ export class Worker extends EventEmitter<WorkerEvents> {
         finished.reject(new Internal("the session broke down", { cause: error }));
       },
     };
+    const { connection, telemetry } = insideOf(this.#client);
     const connect = this.#options.sessionThread === false ? localLink : threadLink;
     let link: SessionLink | undefined;
     const runner = (this.#runner = new Runner(
       this.#handlers,
-      this.#options.classifiers ?? [http],
+      workerInside(this).classifiers,
       (events) => link?.send(events),
       (job, error) => {
         this.#logger.warn(`${job.type} ${job.id} failed in attempt ${job.attempt}: ${summary(error)}`);
         this.#tell("failed", { id: job.id, type: job.type, attempt: job.attempt }, error);
       },
+      telemetry && ((job, attempt) => telemetry.process(job, config.workerId, attempt)),
     ));
-    link = connect(config, connectionOf(this.#client), handlers);
+    link = connect(config, connection, handlers);
     if (this.#quiet) runner.post({ event: "quiet" });
+    this.#watch = telemetry?.worker(config.workerId, () => ({
+      slots: config.concurrency,
+      running: runner.running,
+      lagMs: this.#lag?.latestMs ?? 0,
+    }));
     return this.#supervise(runner, finished.promise);
   }
 
@@ -181,10 +192,10 @@ export class Worker extends EventEmitter<WorkerEvents> {
   }
 
   async #supervise(runner: Runner, finished: Promise<void>): Promise<void> {
-    const lag = new LagMonitor(() => runner.sample(), (ms, running) => {
+    const lag = (this.#lag = new LagMonitor(() => runner.sample(), (ms, running) => {
       this.#logger.warn(`the event loop was blocked for ${Math.round(ms)} ms while these ran: ${running.join(", ") || "none"}`);
       this.#tell("lag", ms, running);
-    });
+    }));
     let signalled = false;
     const onSignal = () => {
       runner.post({ event: "drain", now: signalled });
@@ -196,6 +207,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
       await finished;
     } finally {
       lag.stop();
+      this.#watch?.stopped();
       for (const signal of signals) process.off(signal, onSignal);
       if (this.#mustExit && runner.abandoned > 0) {
         this.#logger.warn(`${runner.abandoned} handlers did not stop in time; their jobs were given back`);
@@ -223,6 +235,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
         const skewMs = command.serverTimeMs === undefined ? 0 : Date.now() - command.serverTimeMs;
         if (Math.abs(skewMs) > SKEW_MS) this.#logger.warn(`this machine's clock differs from the server's by ${Math.round(skewMs / 1_000)} s`);
         if (!this.#wasReady) this.#tell("ready");
+        else this.#watch?.reconnected();
         this.#wasReady = true;
         this.#tell("connected", { id, version });
         return;
@@ -287,6 +300,20 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const own = new Set([...this.#handlers.values()].map(({ task }) => task.options.queue ?? task.name));
     return [...own].map((queue) => ({ queue }));
   }
+}
+
+/** What the rest of the SDK may see of a worker. */
+export interface WorkerInside {
+  readonly client: Client;
+  readonly handlers: ReadonlyMap<string, Registration>;
+  readonly classifiers: readonly Classifier[];
+}
+
+const insides = new WeakMap<Worker, WorkerInside>();
+
+/** For tests that run its handlers without a server. */
+export function workerInside(worker: Worker): WorkerInside {
+  return insides.get(worker)!;
 }
 
 function checkCount(value: number, field: string, min: number): void {
