@@ -13,5 +13,6 @@ pub mod model;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod testing;
 pub mod upkeep;
 pub mod web;
