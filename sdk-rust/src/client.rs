@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use jobwire_proto::v1 as pb;
 use prost::Message;
 use serde::Serialize;
 
 use crate::backoff::Backoff;
 use crate::coalesce::{self, Coalescer};
-use crate::enqueue::{Enqueue, EnqueueMany};
+use crate::enqueue::{Draft, Enqueue, EnqueueMany, Run};
+use crate::enqueue_stream::EnqueueStream;
 use crate::errors::{Code, Error};
 use crate::job::Job;
+use crate::options::Options;
 use crate::payload::Payload;
 use crate::results::Results;
 use crate::target::Settings;
@@ -75,7 +78,22 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub fn enqueue<T: Task>(&self, task: T) -> Enqueue<T::Output> {
-        Enqueue::new(self.clone(), T::TYPE.to_owned(), T::options(), Payload::json(&task))
+        Enqueue::new(self.clone(), Draft::task(&task))
+    }
+
+    /// Enqueues a task and waits for its output: a call across the queue. Await it; options and
+    /// [`wait`](Run::wait) go before.
+    ///
+    /// ```no_run
+    /// # use jobwire::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Resize { path: String }
+    /// # impl Task for Resize { const TYPE: &'static str = "img.resize"; type Output = String; }
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let path = client.run(Resize { path: "a.png".into() }).priority(4).wait(secs(20)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn run<T: Task>(&self, task: T) -> Run<T::Output> {
+        Run::new(self.enqueue(task))
     }
 
     /// Enqueues a job of any type with any JSON: for generic producers. The result is read as JSON.
@@ -84,19 +102,18 @@ impl Client {
         r#type: impl Into<String>,
         payload: &P,
     ) -> Enqueue<serde_json::Value> {
-        Enqueue::new(self.clone(), r#type.into(), crate::Options::new(), Payload::json(payload))
+        Enqueue::new(self.clone(), Draft::new(r#type.into(), Options::new(), Payload::json(payload)))
     }
 
     /// Enqueues a job of any type with a payload of any form.
     pub fn enqueue_payload(&self, r#type: impl Into<String>, payload: Payload) -> Enqueue<serde_json::Value> {
-        Enqueue::new(self.clone(), r#type.into(), crate::Options::new(), Ok(payload))
+        Enqueue::new(self.clone(), Draft::new(r#type.into(), Options::new(), Ok(payload)))
     }
 
     /// Enqueues many tasks; await it for one answer per item, in order. Each stands alone: a refused one does not hold
     /// back the others. Sent in order, up to 1,000 jobs or 1 MiB a request.
     pub fn enqueue_many<T: Task>(&self, tasks: impl IntoIterator<Item = T>) -> EnqueueMany<T::Output> {
-        let payloads = tasks.into_iter().map(|task| Payload::json(&task)).collect();
-        EnqueueMany::new(self.clone(), T::TYPE.to_owned(), T::options(), payloads)
+        EnqueueMany::new(self.clone(), tasks.into_iter().map(|task| Draft::task(&task)).collect())
     }
 
     /// Enqueues many jobs of any type with any JSON; see [`enqueue_many`](Self::enqueue_many).
@@ -105,8 +122,30 @@ impl Client {
         r#type: impl Into<String>,
         payloads: impl IntoIterator<Item = P>,
     ) -> EnqueueMany<serde_json::Value> {
-        let payloads = payloads.into_iter().map(|payload| Payload::json(&payload)).collect();
-        EnqueueMany::new(self.clone(), r#type.into(), crate::Options::new(), payloads)
+        let r#type = r#type.into();
+        let draft = |payload| Draft::new(r#type.clone(), Options::new(), Payload::json(&payload));
+        EnqueueMany::new(self.clone(), payloads.into_iter().map(draft).collect())
+    }
+
+    /// Enqueues tasks as they come, for producers that never stop; gives one answer per task, in order. What is ready
+    /// travels together, with as many requests on their way as the server lets (64); what a broken connection leaves
+    /// unanswered is sent again with the same ids. A task that got no answer within the client's timeout is answered
+    /// with the error, and later ones are tried afresh. The jobs' [`enqueue_status`](Job::enqueue_status) is not told.
+    ///
+    /// ```no_run
+    /// # use jobwire::prelude::*;
+    /// # use futures::{Stream, StreamExt};
+    /// # #[derive(Serialize, Deserialize)] struct Index { url: String }
+    /// # impl Task for Index { const TYPE: &'static str = "index"; type Output = (); }
+    /// # async fn example(client: Client, urls: impl Stream<Item = String> + Send + 'static) -> Result<(), Error> {
+    /// let mut jobs = client.enqueue_stream(urls.map(|url| Index { url })).priority(-1);
+    /// while let Some(job) = jobs.next().await {
+    ///     println!("{}", job?.id());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn enqueue_stream<T: Task>(&self, tasks: impl Stream<Item = T> + Send + 'static) -> EnqueueStream<T::Output> {
+        EnqueueStream::new(self.clone(), tasks.map(|task| Draft::task(&task)))
     }
 
     /// A handle of a job known by its id. Nothing is asked of the server. Its result is read as JSON; see

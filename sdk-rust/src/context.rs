@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::convert::{from_duration, from_timestamp, to_timestamp};
+use crate::enqueue::Draft;
 use crate::errors::Error;
 use crate::job_error::JobError;
 use crate::mailbox::{Event, Mailbox};
@@ -252,6 +253,13 @@ impl RawCtx {
         self.0.control.message()
     }
 
+    /// Whether the lease may have run out, because the server has confirmed none for too long: the job may be running
+    /// elsewhere by now. Go on unless that would do harm: whatever comes first counts, and a stale outcome is refused.
+    /// False again once the server is back and still knows the lease.
+    pub fn lease_at_risk(&self) -> bool {
+        self.0.control.at_risk(Instant::now())
+    }
+
     /// An error once the handler should stop: for loops, and for blocking handlers.
     pub fn check_cancelled(&self) -> Result<(), JobError> {
         if self.0.control.token().is_cancelled() { Err(JobError::cancelled()) } else { Ok(()) }
@@ -333,9 +341,7 @@ impl RawCtx {
     /// with [`on_success`](Follow::on_success) or [`always`](Follow::always). Needs the scope `enqueue`. For a handle,
     /// or for a job that must not wait for this one's end, enqueue with a [`Client`](crate::Client).
     pub fn enqueue<N: Task>(&self, task: N) -> Follow<'_> {
-        let mut options = N::options();
-        options.spec.r#type = N::TYPE.to_owned();
-        Follow { ctx: self, payload: Payload::json(&task), options }
+        Follow { ctx: self, draft: Draft::task(&task) }
     }
 
     fn notes(&self) -> std::sync::MutexGuard<'_, Notes> {
@@ -393,12 +399,11 @@ impl std::fmt::Debug for RawCtx {
 #[derive(Debug)]
 pub struct Follow<'a> {
     ctx: &'a RawCtx,
-    payload: Result<Payload, Error>,
-    options: Options,
+    draft: Draft,
 }
 
 impl Follow<'_> {
-    option_setters!(options);
+    option_setters!();
 
     /// Enqueued if this attempt succeeds.
     pub fn on_success(self) -> Result<(), Error> {
@@ -410,12 +415,13 @@ impl Follow<'_> {
         self.record(true)
     }
 
+    fn edit(mut self, change: impl Fn(&mut Options)) -> Self {
+        change(&mut self.draft.options);
+        self
+    }
+
     fn record(self, always: bool) -> Result<(), Error> {
-        let mut spec = *self.options.spec;
-        spec.payload = Some(self.payload?.into_proto());
-        if spec.id.is_empty() {
-            spec.id = uuid::Uuid::now_v7().to_string();
-        }
+        let spec = self.draft.into_spec()?;
         let mut notes = self.ctx.notes();
         if notes.enqueue.len() >= ENQUEUE_MAX {
             return Err(Error::invalid("enqueue", format!("more than {ENQUEUE_MAX} jobs with one outcome")));

@@ -1,11 +1,14 @@
-//! The builders that `client.enqueue(…)` and `client.enqueue_many(…)` give: options, then `.await`.
+//! The builders that `client.enqueue(…)`, `client.run(…)` and `client.enqueue_many(…)` give: options, then `.await`.
 
 use std::future::IntoFuture;
 use std::marker::PhantomData;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jobwire_proto::v1 as pb;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::client::{Client, encoded};
@@ -14,47 +17,79 @@ use crate::errors::Error;
 use crate::job::Job;
 use crate::options::{Options, option_setters};
 use crate::payload::Payload;
+use crate::task::Task;
 use crate::types::EnqueueStatus;
+
+/// One job to be: what it is of, and everything said about it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub options: Options,
+    payload: Result<Payload, Error>,
+}
+
+impl Draft {
+    pub fn task<T: Task>(task: &T) -> Self {
+        Self::new(T::TYPE.to_owned(), task.options_for(), Payload::json(task))
+    }
+
+    pub fn new(r#type: String, mut options: Options, payload: Result<Payload, Error>) -> Self {
+        options.spec.r#type = r#type;
+        Self { options, payload }
+    }
+
+    /// As it goes to the server, with an id.
+    pub fn into_spec(self) -> Result<pb::JobSpec, Error> {
+        let mut spec = *self.options.spec;
+        spec.payload = Some(self.payload?.into_proto());
+        if spec.id.is_empty() {
+            spec.id = Uuid::now_v7().to_string();
+        }
+        Ok(spec)
+    }
+
+    pub fn into_bytes(self) -> Result<Bytes, Error> {
+        encoded(&self.into_spec()?)
+    }
+}
 
 /// A job about to be enqueued. Await it.
 #[must_use = "nothing is enqueued until this is awaited"]
 #[derive(Debug)]
 pub struct Enqueue<O> {
     client: Client,
-    options: Options,
-    payload: Result<Payload, Error>,
+    draft: Draft,
     output: PhantomData<fn() -> O>,
 }
 
 impl<O> Enqueue<O> {
-    option_setters!(options);
+    option_setters!();
 
     /// Proposes the job's id, a UUID. Default: a fresh UUIDv7. The server marks it with the job's place; the id of the
     /// returned [`Job`] is the one to use.
-    pub fn id(mut self, id: impl Into<String>) -> Self {
-        self.options.spec.id = id.into();
-        self
+    pub fn id(self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        self.edit(|options| options.spec.id.clone_from(&id))
     }
 
     /// Replaces all options, the task's own included.
     pub fn options(mut self, options: Options) -> Self {
-        let r#type = std::mem::take(&mut self.options.spec.r#type);
-        self.options = options;
-        self.options.spec.r#type = r#type;
+        let r#type = std::mem::take(&mut self.draft.options.spec.r#type);
+        self.draft.options = options;
+        self.draft.options.spec.r#type = r#type;
         self
     }
 
-    pub(crate) fn new(client: Client, r#type: String, mut options: Options, payload: Result<Payload, Error>) -> Self {
-        options.spec.r#type = r#type;
-        Self { client, options, payload, output: PhantomData }
+    pub(crate) fn new(client: Client, draft: Draft) -> Self {
+        Self { client, draft, output: PhantomData }
+    }
+
+    fn edit(mut self, change: impl Fn(&mut Options)) -> Self {
+        change(&mut self.draft.options);
+        self
     }
 
     async fn send(self) -> Result<Job<O>, Error> {
-        let mut spec = *self.options.spec;
-        spec.payload = Some(self.payload?.into_proto());
-        if spec.id.is_empty() {
-            spec.id = Uuid::now_v7().to_string();
-        }
+        let spec = self.draft.into_spec()?;
         let result = self.client.shared().enqueue(&spec).await?;
         Ok(job(self.client, result))
     }
@@ -69,41 +104,88 @@ impl<O: 'static> IntoFuture for Enqueue<O> {
     }
 }
 
-/// Many jobs about to be enqueued. Await it for one answer per item.
+/// A job about to be enqueued and waited for. Await it for the output.
+#[must_use = "nothing is enqueued until this is awaited"]
+#[derive(Debug)]
+pub struct Run<O> {
+    enqueue: Enqueue<O>,
+    wait: Option<Duration>,
+}
+
+impl<O> Run<O> {
+    option_setters!();
+
+    /// Gives up with [`Error::Timeout`] after this long, the enqueue included; the job goes on. Default: waits for ever.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// Proposes the job's id; see [`Enqueue::id`].
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.enqueue = self.enqueue.id(id);
+        self
+    }
+
+    pub(crate) fn new(enqueue: Enqueue<O>) -> Self {
+        Self { enqueue, wait: None }
+    }
+
+    fn edit(mut self, change: impl Fn(&mut Options)) -> Self {
+        change(&mut self.enqueue.draft.options);
+        self
+    }
+}
+
+impl<O: DeserializeOwned + 'static> Run<O> {
+    async fn send(self) -> Result<O, Error> {
+        let Some(wait) = self.wait else { return self.enqueue.send().await?.result().await };
+        let begun = Instant::now();
+        let r#type = self.enqueue.draft.options.spec.r#type.clone();
+        let late = |_| Error::Timeout { what: format!("the enqueue of {}", r#type), after: wait };
+        let job = tokio::time::timeout(wait, self.enqueue.send()).await.map_err(late)??;
+        job.result().timeout(wait.saturating_sub(begun.elapsed())).await
+    }
+}
+
+impl<O: DeserializeOwned + 'static> IntoFuture for Run<O> {
+    type Output = Result<O, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.send().boxed()
+    }
+}
+
+/// Many jobs about to be enqueued. Await it for one answer per item. Options set here are those of every item.
 #[must_use = "nothing is enqueued until this is awaited"]
 #[derive(Debug)]
 pub struct EnqueueMany<O> {
     client: Client,
-    options: Options,
-    payloads: Vec<Result<Payload, Error>>,
+    drafts: Vec<Draft>,
     output: PhantomData<fn() -> O>,
 }
 
 impl<O> EnqueueMany<O> {
-    option_setters!(options);
+    option_setters!();
 
-    pub(crate) fn new(
-        client: Client,
-        r#type: String,
-        mut options: Options,
-        payloads: Vec<Result<Payload, Error>>,
-    ) -> Self {
-        options.spec.r#type = r#type;
-        Self { client, options, payloads, output: PhantomData }
+    pub(crate) fn new(client: Client, drafts: Vec<Draft>) -> Self {
+        Self { client, drafts, output: PhantomData }
+    }
+
+    fn edit(mut self, change: impl Fn(&mut Options)) -> Self {
+        for draft in &mut self.drafts {
+            change(&mut draft.options);
+        }
+        self
     }
 
     async fn send(self) -> Vec<Result<Job<O>, Error>> {
-        let count = self.payloads.len();
+        let count = self.drafts.len();
         let mut answers: Vec<Option<Result<Job<O>, Error>>> = (0..count).map(|_| None).collect();
-        let mut spec: pb::JobSpec = *self.options.spec;
         let (mut batch, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for (place, payload) in self.payloads.into_iter().enumerate() {
-            let job = payload.and_then(|payload| {
-                spec.payload = Some(payload.into_proto());
-                spec.id = Uuid::now_v7().to_string();
-                encoded(&spec)
-            });
-            match job {
+        for (place, draft) in self.drafts.into_iter().enumerate() {
+            match draft.into_bytes() {
                 Ok(job) => {
                     bytes += job.len();
                     batch.push(job);
@@ -114,8 +196,7 @@ impl<O> EnqueueMany<O> {
             if !batch.is_empty() && (batch.len() >= JOBS_MAX || bytes >= BYTES_MAX || place + 1 == count) {
                 let results = self.client.shared().enqueue_many(std::mem::take(&mut batch)).await;
                 for (place, result) in places.drain(..).zip(results) {
-                    let result = result.map(|result| job_of(&self.client, result)).map_err(Error::from);
-                    answers[place] = Some(result);
+                    answers[place] = Some(result.map(|result| job(self.client.clone(), result)).map_err(Error::from));
                 }
                 bytes = 0;
             }
@@ -131,10 +212,6 @@ impl<O: 'static> IntoFuture for EnqueueMany<O> {
     fn into_future(self) -> Self::IntoFuture {
         self.send().boxed()
     }
-}
-
-fn job_of<O>(client: &Client, result: pb::EnqueueResult) -> Job<O> {
-    job(client.clone(), result)
 }
 
 fn job<O>(client: Client, result: pb::EnqueueResult) -> Job<O> {

@@ -17,7 +17,7 @@ use crate::convert::to_duration;
 use crate::errors::{Code, Error, RpcError};
 use crate::payload::Payload;
 use crate::transport::Incoming;
-use crate::types::{EnqueueStatus, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLine, Progress};
+use crate::types::{EnqueueStatus, Explanation, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLine, Progress};
 
 /// A job, known by its id, whose result is an `O`. Cheap to clone.
 #[derive(Debug)]
@@ -60,6 +60,18 @@ impl<O> Job<O> {
         let answer: pb::GetJobResponse =
             self.client.shared().idempotent("/jobwire.v1.JobService/GetJob", request).await?;
         Ok(JobInfo::from_proto(answer.job.unwrap_or_default()))
+    }
+
+    /// Why the job is not running, for people. Needs the scope `read`.
+    pub async fn explain(&self) -> Result<Explanation, Error> {
+        let request = pb::ExplainJobRequest { id: self.id.clone() };
+        let answer: pb::ExplainJobResponse =
+            self.client.shared().idempotent("/jobwire.v1.JobService/ExplainJob", request).await?;
+        Ok(Explanation {
+            state: JobState::from_proto(answer.state),
+            summary: answer.summary,
+            reasons: answer.reasons.into_iter().map(|reason| reason.message).collect(),
+        })
     }
 
     /// Asks for the job to be cancelled: a waiting one at once, a running one through its worker. `grace` = how long its

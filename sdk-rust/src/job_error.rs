@@ -1,10 +1,12 @@
 //! What a handler returns instead of a result.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use jobwire_proto::v1 as pb;
 
+use crate::classify::{self, Classifier, Verdict};
 use crate::convert::to_duration;
 use crate::types::Throttle;
 
@@ -31,7 +33,11 @@ struct Inner {
     message: String,
     causes: Vec<(String, String)>,
     details: Option<crate::Payload>,
+    /// What came through `?`, for classifiers.
+    source: Option<BoxError>,
 }
+
+type BoxError = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
@@ -84,6 +90,15 @@ impl JobError {
         Self::with(Action::Cancelled, "Cancelled", String::new())
     }
 
+    /// An error of whatever kind, retried by the job's policy: for boxed errors, such as those of tower layers and
+    /// `anyhow`, which `?` does not take. A `JobError` in the box stays what it is.
+    pub fn boxed(error: impl Into<BoxError>) -> Self {
+        match error.into().downcast::<Carried>() {
+            Ok(carried) => carried.0,
+            Err(error) => Self::from_error("Error", error),
+        }
+    }
+
     /// With [`snooze`](Self::snooze): hold back siblings for the same time as well. Nothing otherwise.
     pub fn throttle(mut self, scope: Throttle) -> Self {
         if let Action::Snooze(_, throttle) = &mut self.0.action {
@@ -110,8 +125,41 @@ impl JobError {
         self
     }
 
+    /// The error it was made of, if it was.
+    pub fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as _)
+    }
+
     pub(crate) fn action(&self) -> &Action {
         &self.0.action
+    }
+
+    /// Lets classifiers say what it means, if nobody else has.
+    pub(crate) fn classified(mut self, classifiers: &[Classifier]) -> Self {
+        if self.0.action == Action::Fail
+            && let Some(verdict) = self.source().and_then(|error| classify::verdict(classifiers, error))
+        {
+            self.0.action = match verdict {
+                Verdict::Retry => Action::Fail,
+                Verdict::RetryAfter(delay) => Action::RetryAfter(delay),
+                Verdict::NonRetryable => Action::Stop,
+                Verdict::Discard => Action::Discard,
+                Verdict::Snooze(delay, throttle) => Action::Snooze(delay, throttle),
+            };
+        }
+        self
+    }
+
+    fn from_error(kind: &str, error: BoxError) -> Self {
+        const CAUSES_MAX: usize = 5;
+        let mut job_error = Self::with(Action::Fail, kind, error.to_string());
+        let mut source = error.source();
+        while let Some(cause) = source.filter(|_| job_error.0.causes.len() < CAUSES_MAX) {
+            job_error.0.causes.push((String::new(), cause.to_string()));
+            source = cause.source();
+        }
+        job_error.0.source = Some(error);
+        job_error
     }
 
     /// The payload could not be read: never retried.
@@ -120,7 +168,14 @@ impl JobError {
     }
 
     fn with(action: Action, kind: &str, message: String) -> Self {
-        Self(Box::new(Inner { action, kind: kind.to_owned(), message, causes: Vec::new(), details: None }))
+        Self(Box::new(Inner {
+            action,
+            kind: kind.to_owned(),
+            message,
+            causes: Vec::new(),
+            details: None,
+            source: None,
+        }))
     }
 
     /// The outcome to report; `timed_out` and the like are decided by the caller.
@@ -166,18 +221,23 @@ impl JobError {
 }
 
 /// Retried by the job's policy. `Failure.type` is the path of the error's type, causes are kept 5 deep.
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for JobError {
+impl<E: Error + Send + Sync + 'static> From<E> for JobError {
     fn from(error: E) -> Self {
-        const CAUSES_MAX: usize = 5;
-        let mut job_error = Self::with(Action::Fail, std::any::type_name::<E>(), error.to_string());
-        let mut source = error.source();
-        while let Some(cause) = source.filter(|_| job_error.0.causes.len() < CAUSES_MAX) {
-            job_error.0.causes.push((String::new(), cause.to_string()));
-            source = cause.source();
-        }
-        job_error
+        Self::from_error(std::any::type_name::<E>(), Box::new(error))
     }
 }
+
+/// As tower's layers want errors; [`JobError::boxed`] gives it back.
+impl From<JobError> for BoxError {
+    fn from(error: JobError) -> Self {
+        Box::new(Carried(error))
+    }
+}
+
+/// A `JobError` in a box. Not an `Error` by itself, so that `?` can make one of any error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Carried(JobError);
 
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -217,6 +277,28 @@ mod tests {
         assert!(failure.r#type.ends_with("::SendError"), "{}", failure.r#type);
         assert_eq!(failure.message, "cannot send");
         assert_eq!(failure.cause.expect("a cause").message, "refused");
+    }
+
+    #[test]
+    fn boxed_errors_keep_what_they_are() {
+        let there: BoxError = JobError::discard("no").into();
+        assert_eq!(*JobError::boxed(there).action(), Action::Discard);
+        let error = JobError::boxed(Box::new(std::io::Error::other("disk")) as BoxError);
+        assert!(error.source().is_some_and(|source| source.is::<std::io::Error>()));
+        assert_eq!(failed(error).failure.expect("a failure").message, "disk");
+    }
+
+    #[test]
+    fn classifiers_speak_when_the_handler_did_not() {
+        let classifiers: Vec<Classifier> = vec![Box::new(|_| Some(Verdict::NonRetryable))];
+        let io = || std::io::Error::other("disk");
+        let outcome = failed(JobError::from(io()).classified(&classifiers));
+        assert_eq!(outcome.action, pb::FailureAction::Stop as i32);
+        assert_eq!(outcome.failure.expect("a failure").message, "disk", "what failed stays");
+        let said = failed(JobError::retry_after(secs(1), "busy").classified(&classifiers));
+        assert_eq!(said.action, pb::FailureAction::Retry as i32);
+        let plain = failed(JobError::new("no source").classified(&classifiers));
+        assert_eq!(plain.action, pb::FailureAction::Unspecified as i32);
     }
 
     #[test]

@@ -39,11 +39,13 @@
 #![warn(missing_docs)]
 
 mod backoff;
+pub mod classify;
 mod client;
 mod coalesce;
 mod context;
 mod convert;
 mod enqueue;
+mod enqueue_stream;
 pub mod errors;
 mod handler;
 mod job;
@@ -56,6 +58,7 @@ mod options;
 mod payload;
 mod results;
 mod runner;
+mod service;
 mod session;
 mod target;
 mod task;
@@ -66,7 +69,8 @@ mod worker;
 
 pub use client::{Client, ClientBuilder};
 pub use context::{Ctx, Follow, RawCtx};
-pub use enqueue::{Enqueue, EnqueueMany};
+pub use enqueue::{Enqueue, EnqueueMany, Run};
+pub use enqueue_stream::EnqueueStream;
 pub use errors::{Code, Error, RpcError};
 pub use handler::{Args, BlockingHandler, Handler, State, States};
 pub use job::{Job, JobResult};
@@ -74,10 +78,11 @@ pub use job_error::JobError;
 pub use log::{JobLogs, job_logs};
 pub use options::{Options, Retry, Unique};
 pub use payload::Payload;
+pub use service::JobService;
 pub use task::Task;
 pub use types::{
-    CancelReason, EnqueueStatus, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine, OnConflict,
-    OnExhausted, Progress, Queue, Throttle, UniqueScope,
+    CancelReason, EnqueueStatus, Explanation, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine,
+    OnConflict, OnExhausted, Progress, Queue, Throttle, UniqueScope,
 };
 pub use worker::{Worker, WorkerBuilder, shutdown_signal};
 

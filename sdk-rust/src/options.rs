@@ -22,125 +22,128 @@ impl Options {
     }
 }
 
-/// Implements the setters of `Options` on a type with a field or path that holds one.
+/// Implements the setters of `Options` on a type that has `edit`, which applies a change to every `Options` it holds.
 macro_rules! option_setters {
-    ($($options:ident),*) => {
+    () => {
         /// Start this long after the enqueue, by the server's clock. At most 10 years. Replaces [`at`](Self::at).
-        pub fn delay(mut self, delay: std::time::Duration) -> Self {
-            self.$($options.)*set_delay(delay);
-            self
+        pub fn delay(self, delay: std::time::Duration) -> Self {
+            self.edit(move |options| options.set_delay(delay))
         }
 
         /// Start at this moment; in the past = now. Replaces [`delay`](Self::delay), which is the better choice when
         /// clocks may differ.
-        pub fn at(mut self, time: std::time::SystemTime) -> Self {
-            self.$($options.)*set_at(time);
-            self
+        pub fn at(self, time: std::time::SystemTime) -> Self {
+            self.edit(move |options| options.set_at(time))
         }
 
         /// Queue to put it in. Default: the queue named like the job's type.
-        pub fn queue(mut self, queue: impl Into<String>) -> Self {
-            self.$($options.)*spec.queue = queue.into();
-            self
+        pub fn queue(self, queue: impl Into<String>) -> Self {
+            let queue = queue.into();
+            self.edit(move |options| options.spec.queue.clone_from(&queue))
         }
 
         /// -4 (last) to 4 (first); 0 is normal. Orders the jobs of one queue and fairness key.
-        pub fn priority(mut self, priority: i32) -> Self {
-            self.$($options.)*spec.priority = priority;
-            self
+        pub fn priority(self, priority: i32) -> Self {
+            self.edit(move |options| options.spec.priority = priority)
         }
 
         /// Jobs of different keys in one queue take turns, whatever their priorities; typically a tenant. At most 256
         /// bytes.
-        pub fn fairness_key(mut self, key: impl Into<String>) -> Self {
-            self.$($options.)*spec.fairness_key = key.into();
-            self
+        pub fn fairness_key(self, key: impl Into<String>) -> Self {
+            let key = key.into();
+            self.edit(move |options| options.spec.fairness_key.clone_from(&key))
         }
 
         /// Longest one attempt may run, from the moment its handler starts. Default 30 minutes, at most 30 days.
-        pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
-            self.$($options.)*spec.timeout = Some($crate::convert::to_duration(timeout));
-            self
+        pub fn timeout(self, timeout: std::time::Duration) -> Self {
+            self.edit(move |options| options.spec.timeout = Some($crate::convert::to_duration(timeout)))
         }
 
         /// Longest time from enqueue to the end, retries included. Default: no limit.
-        pub fn total_timeout(mut self, timeout: std::time::Duration) -> Self {
-            self.$($options.)*spec.total_timeout = Some($crate::convert::to_duration(timeout));
-            self
+        pub fn total_timeout(self, timeout: std::time::Duration) -> Self {
+            self.edit(move |options| options.spec.total_timeout = Some($crate::convert::to_duration(timeout)))
         }
 
         /// Longest silence (no progress report) while running. Default: silence is fine as long as the worker lives.
-        pub fn heartbeat_timeout(mut self, timeout: std::time::Duration) -> Self {
-            self.$($options.)*spec.heartbeat_timeout = Some($crate::convert::to_duration(timeout));
-            self
+        pub fn heartbeat_timeout(self, timeout: std::time::Duration) -> Self {
+            self.edit(move |options| options.spec.heartbeat_timeout = Some($crate::convert::to_duration(timeout)))
         }
 
         /// The first attempt must start within this time of the scheduled start, or the job expires. Default: never.
         /// Replaces [`expire_at`](Self::expire_at).
-        pub fn ttl(mut self, ttl: std::time::Duration) -> Self {
-            self.$($options.)*set_ttl(ttl);
-            self
+        pub fn ttl(self, ttl: std::time::Duration) -> Self {
+            self.edit(move |options| options.set_ttl(ttl))
         }
 
         /// The first attempt must start before this, or the job expires. Replaces [`ttl`](Self::ttl).
-        pub fn expire_at(mut self, time: std::time::SystemTime) -> Self {
-            self.$($options.)*set_expire_at(time);
-            self
+        pub fn expire_at(self, time: std::time::SystemTime) -> Self {
+            self.edit(move |options| options.set_expire_at(time))
         }
 
         /// What happens after a failure: a number of attempts (the first included), or a [`Retry`](crate::Retry).
-        pub fn retry(mut self, retry: impl Into<$crate::Retry>) -> Self {
-            self.$($options.)*spec.retry = Some(retry.into().policy);
-            self
+        pub fn retry(self, retry: impl Into<$crate::Retry>) -> Self {
+            let policy = retry.into().policy;
+            self.edit(move |options| options.spec.retry = Some(policy.clone()))
         }
 
-        /// At most one live job per key in its queue: a key, or a [`Unique`](crate::Unique) that says more.
-        pub fn unique(mut self, unique: impl Into<$crate::Unique>) -> Self {
-            self.$($options.)*spec.unique = Some(unique.into().unique);
-            self
+        /// At most one live job per key in its queue: a key, or a [`Unique`](crate::Unique) that says more. To compute
+        /// it from the input, see [`Task::options_for`](crate::Task::options_for).
+        pub fn unique(self, unique: impl Into<$crate::Unique>) -> Self {
+            let unique = unique.into().unique;
+            self.edit(move |options| options.spec.unique = Some(unique.clone()))
         }
 
         /// For keys that come from outside ("order-1234-receipt"): a repeat returns the first job, even after that job
         /// is gone, for `idempotency_ttl`. At most 256 bytes; scoped to queue and fairness key.
-        pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
-            self.$($options.)*spec.idempotency_key = key.into();
-            self
+        pub fn idempotency_key(self, key: impl Into<String>) -> Self {
+            let key = key.into();
+            self.edit(move |options| options.spec.idempotency_key.clone_from(&key))
         }
 
         /// How long the idempotency key is remembered. Default 24 h, at most 30 days.
-        pub fn idempotency_ttl(mut self, ttl: std::time::Duration) -> Self {
-            self.$($options.)*spec.idempotency_ttl = Some($crate::convert::to_duration(ttl));
-            self
+        pub fn idempotency_ttl(self, ttl: std::time::Duration) -> Self {
+            self.edit(move |options| options.spec.idempotency_ttl = Some($crate::convert::to_duration(ttl)))
         }
 
         /// Adds a tag, for filters and dashboards. At most 16 of 64 bytes.
-        pub fn tag(mut self, tag: impl Into<String>) -> Self {
-            self.$($options.)*spec.tags.push(tag.into());
-            self
+        pub fn tag(self, tag: impl Into<String>) -> Self {
+            let tag = tag.into();
+            self.edit(move |options| options.spec.tags.push(tag.clone()))
+        }
+
+        /// Adds several tags; see [`tag`](Self::tag).
+        pub fn tags<S: Into<String>>(self, tags: impl IntoIterator<Item = S>) -> Self {
+            let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
+            self.edit(move |options| options.spec.tags.extend(tags.iter().cloned()))
         }
 
         /// Adds a header, carried unread to the worker. Lower-case keys; at most 64 entries and 8 KiB.
-        pub fn header(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-            self.$($options.)*spec.headers.insert(key.into(), value.into());
-            self
+        pub fn header(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+            let (key, value) = (key.into(), value.into());
+            self.edit(move |options| {
+                options.spec.headers.insert(key.clone(), value.clone());
+            })
         }
 
         /// How long to keep the finished record, result included. Default 1 h; zero = about a minute.
-        pub fn retention(mut self, span: std::time::Duration) -> Self {
-            self.$($options.)*spec.retention = Some($crate::convert::to_duration(span));
-            self
+        pub fn retention(self, span: std::time::Duration) -> Self {
+            self.edit(move |options| options.spec.retention = Some($crate::convert::to_duration(span)))
         }
 
         /// The same for a DEAD job. Default 30 days.
-        pub fn dead_retention(mut self, span: std::time::Duration) -> Self {
-            self.$($options.)*spec.dead_retention = Some($crate::convert::to_duration(span));
-            self
+        pub fn dead_retention(self, span: std::time::Duration) -> Self {
+            self.edit(move |options| options.spec.dead_retention = Some($crate::convert::to_duration(span)))
         }
     };
 }
 pub(crate) use option_setters;
 
 impl Options {
+    fn edit(mut self, change: impl Fn(&mut Options)) -> Self {
+        change(&mut self);
+        self
+    }
+
     // The two oneofs, so that the setters stay one line each.
     pub(crate) fn set_delay(&mut self, delay: Duration) {
         self.spec.start = Some(pb::job_spec::Start::Delay(to_duration(delay)));

@@ -11,6 +11,7 @@ use jobwire_proto::v1 as pb;
 use prost::Message;
 use tokio::runtime::Handle;
 
+use crate::classify::Classifier;
 use crate::context::RawCtx;
 use crate::handler::Erased;
 use crate::job_error::{Action, JobError};
@@ -23,11 +24,12 @@ pub(crate) struct Runner {
     exact: HashMap<String, Erased>,
     /// Types that end in "*", without it; longest first.
     prefixes: Vec<(String, Erased)>,
+    classifiers: Vec<Classifier>,
     mailbox: Arc<Mailbox>,
 }
 
 impl Runner {
-    pub fn new(handlers: Vec<(String, Erased)>, mailbox: Arc<Mailbox>) -> Self {
+    pub fn new(handlers: Vec<(String, Erased)>, classifiers: Vec<Classifier>, mailbox: Arc<Mailbox>) -> Self {
         let (mut exact, mut prefixes) = (HashMap::new(), Vec::new());
         for (r#type, handler) in handlers {
             match r#type.strip_suffix('*') {
@@ -36,7 +38,7 @@ impl Runner {
             }
         }
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Self { exact, prefixes, mailbox }
+        Self { exact, prefixes, classifiers, mailbox }
     }
 
     /// Starts handlers on the user's runtime. Several cross to it as one task, which spawns them there.
@@ -61,27 +63,31 @@ impl Runner {
     async fn run(&self, start: Start) {
         let begun = Instant::now();
         let token = start.token.clone();
-        let outcome = match pb::Task::decode(start.job.task.clone()) {
+        let outcome = self.execute(start).await;
+        self.mailbox.push(Event::Finished { token, outcome: outcome.map(Box::new), run: begun.elapsed() });
+    }
+
+    /// Runs one job to its end; None = nothing is to be reported.
+    pub async fn execute(&self, start: Start) -> Option<pb::Outcome> {
+        let task = match pb::Task::decode(start.job.task.clone()) {
+            Ok(task) => task,
             Err(error) => {
                 let error = JobError::unprocessable(format!("the task cannot be decoded: {error}"));
-                Some(pb::Outcome { result: Some(error.into_result()), ..Default::default() })
-            }
-            Ok(task) => {
-                let handler = self.find(&task.r#type);
-                let ctx = RawCtx::new(start, task, self.mailbox.clone());
-                let ended = match handler {
-                    None => Err(JobError::release(format!("no handler for {}", ctx.job_type()))),
-                    Some(handler) => {
-                        // The call itself may panic as well, so it happens inside.
-                        let call = async { handler(ctx.clone()).await };
-                        let job = AssertUnwindSafe(ctx.clone().scope(call));
-                        job.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&*panic)))
-                    }
-                };
-                outcome(&ctx, ended)
+                return Some(pb::Outcome { result: Some(error.into_result()), ..Default::default() });
             }
         };
-        self.mailbox.push(Event::Finished { token, outcome: outcome.map(Box::new), run: begun.elapsed() });
+        let handler = self.find(&task.r#type);
+        let ctx = RawCtx::new(start, task, self.mailbox.clone());
+        let ended = match handler {
+            None => Err(JobError::release(format!("no handler for {}", ctx.job_type()))),
+            Some(handler) => {
+                // The call itself may panic as well, so it happens inside.
+                let call = async { handler(ctx.clone()).await };
+                let job = AssertUnwindSafe(ctx.clone().scope(call));
+                job.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&*panic)))
+            }
+        };
+        outcome(&ctx, ended.map_err(|error| error.classified(&self.classifiers)))
     }
 
     fn find(&self, r#type: &str) -> Option<Erased> {

@@ -33,4 +33,25 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     fn options() -> Options {
         Options::new()
     }
+
+    /// Options that depend on the input: a unique or idempotency key, a tenant to be fair to, tags. What each enqueue of
+    /// this very input starts from instead of [`options`](Self::options), so begin with those. A worker knows no input:
+    /// its default queue comes from `options()`.
+    ///
+    /// ```
+    /// # use jobwire::{Options, Task};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize)]
+    /// # struct SendMail { to: String, tenant: String }
+    /// impl Task for SendMail {
+    ///     const TYPE: &'static str = "email.send";
+    ///     type Output = String;
+    ///     fn options_for(&self) -> Options {
+    ///         Self::options().unique(&self.to).fairness_key(&self.tenant)
+    ///     }
+    /// }
+    /// ```
+    fn options_for(&self) -> Options {
+        Self::options()
+    }
 }

@@ -184,6 +184,19 @@ impl JobInfo {
     }
 }
 
+/// Why a job is where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// Where it is.
+    pub state: JobState,
+    /// One sentence, whatever the state: "RUNNING on pod-3 for 12 s, attempt 2 of 20."
+    pub summary: String,
+    /// What keeps a waiting job from running, a sentence each; the one that has to go first comes first. Empty when it
+    /// runs, and when it is over.
+    pub reasons: Vec<String>,
+}
+
 /// Who decided that an attempt, or a job, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]

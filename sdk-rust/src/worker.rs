@@ -6,8 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use jobwire_proto::v1 as pb;
 use tokio::runtime::Handle;
+use tower_layer::Layer;
+use tower_service::Service;
 use uuid::Uuid;
 
+use crate::classify::{self, Classifier, Verdict};
 use crate::client::Client;
 use crate::context::RawCtx;
 use crate::convert::to_timestamp;
@@ -18,6 +21,7 @@ use crate::link::{Link, OnReady};
 use crate::mailbox::{Event, Mailbox};
 use crate::payload::Payload;
 use crate::runner::Runner;
+use crate::service::{JobService, Wrap, erase, wrap};
 use crate::session::{Config, Session};
 use crate::task::Task;
 use crate::types::Queue;
@@ -43,6 +47,9 @@ impl Worker {
             default_queues: Vec::new(),
             handlers: Vec::new(),
             states: States::default(),
+            wraps: Vec::new(),
+            classifiers: Vec::new(),
+            http_classifier: true,
             worker_id: None,
             app_version: String::new(),
             on_ready: None,
@@ -63,6 +70,10 @@ pub struct WorkerBuilder {
     default_queues: Vec<String>,
     handlers: Vec<(String, Prepare)>,
     states: States,
+    /// First = outermost.
+    wraps: Vec<Wrap>,
+    classifiers: Vec<Classifier>,
+    http_classifier: bool,
     worker_id: Option<String>,
     app_version: String,
     on_ready: Option<OnReady>,
@@ -118,6 +129,53 @@ impl WorkerBuilder {
         self
     }
 
+    /// Handles jobs of a type (or prefix, as in [`handle_raw`](Self::handle_raw)) with a tower service.
+    pub fn handle_service<S>(mut self, r#type: impl Into<String>, service: S) -> Self
+    where
+        S: Service<RawCtx, Response = Payload, Future: Send> + Clone + Send + Sync + 'static,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let r#type = r#type.into();
+        self.default_queues.push(r#type.clone());
+        self.handlers.push((r#type, Box::new(move |_| Ok(erase(service)))));
+        self
+    }
+
+    /// Wraps every handler of this worker, whether added before or after, in a tower layer: metrics, tracing, limits.
+    /// The first one added is outermost. Each handler is wrapped once; its jobs use clones of the service. A layer's own
+    /// error (a timeout, say) is a failure like any other, retried by the job's policy; a layer that drops the handler's
+    /// future ends it at its next `await`, with no chance to clean up.
+    pub fn layer<L, S>(mut self, layer: L) -> Self
+    where
+        L: Layer<JobService, Service = S> + Send + 'static,
+        S: Service<RawCtx, Response = Payload, Future: Send> + Clone + Send + Sync + 'static,
+        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.wraps.push(wrap(layer));
+        self
+    }
+
+    /// Lets a function say what errors mean that handlers return through `?`; see [`classify`](crate::classify). Asked in
+    /// the order they were added.
+    pub fn classify<F>(mut self, classifier: F) -> Self
+    where
+        F: Fn(&(dyn std::error::Error + 'static)) -> Option<Verdict> + Send + Sync + 'static,
+    {
+        self.classifiers.push(Box::new(classifier));
+        self
+    }
+
+    /// Errors of this type, anywhere among an error's causes, are final.
+    pub fn no_retry_on<E: std::error::Error + 'static>(self) -> Self {
+        self.classify(|error| error.is::<E>().then_some(Verdict::NonRetryable))
+    }
+
+    /// Whether [`classify::http`](crate::classify::http()) is asked last. Default true.
+    pub fn http_classifier(mut self, on: bool) -> Self {
+        self.http_classifier = on;
+        self
+    }
+
     /// How long running handlers may go on once the worker drains. Then they are cancelled, with 2 s to save a
     /// checkpoint, and their jobs released. Default 25 s.
     pub fn grace(mut self, grace: Duration) -> Self {
@@ -163,21 +221,15 @@ impl WorkerBuilder {
     /// Reconnects for ever. Fails when a handler's state is missing, and when the server refuses this worker for good
     /// (FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED). Dropping the future cuts the connection: the jobs run
     /// elsewhere when their leases run out.
-    pub async fn run_until(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+    pub async fn run_until(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
         let mailbox = Arc::new(Mailbox::default());
         let config = self.config();
-        let mut handlers = Vec::with_capacity(self.handlers.len());
-        for (r#type, prepare) in self.handlers {
-            handlers.push((r#type, prepare(&self.states)?));
-        }
-        if handlers.is_empty() {
-            return Err(Error::Config("a worker needs a handler: add .handle(…)".into()));
-        }
+        let runner = self.runner(mailbox.clone())?;
         let link = Link {
             session: Session::new(config, rand::random(), Instant::now()),
             transport: self.client.transport(),
             mailbox: mailbox.clone(),
-            runner: Arc::new(Runner::new(handlers, mailbox.clone())),
+            runner: Arc::new(runner),
             user: Handle::current(),
             shutdown: Box::pin(shutdown),
             on_ready: self.on_ready,
@@ -185,6 +237,23 @@ impl WorkerBuilder {
         let done = link.spawn()?;
         let _abandon = AbandonOnDrop(mailbox);
         done.await.unwrap_or_else(|_| Err(Error::Config("the session thread panicked; this is a bug".into())))
+    }
+
+    /// Makes the handlers, with states and layers.
+    fn runner(&mut self, mailbox: Arc<Mailbox>) -> Result<Runner, Error> {
+        let mut handlers = Vec::with_capacity(self.handlers.len());
+        for (r#type, prepare) in std::mem::take(&mut self.handlers) {
+            let handler = prepare(&self.states)?;
+            handlers.push((r#type, self.wraps.iter().rev().fold(handler, |handler, wrap| wrap(handler))));
+        }
+        if handlers.is_empty() {
+            return Err(Error::Config("a worker needs a handler: add .handle(…)".into()));
+        }
+        let mut classifiers = std::mem::take(&mut self.classifiers);
+        if self.http_classifier {
+            classifiers.push(Box::new(classify::http));
+        }
+        Ok(Runner::new(handlers, classifiers, mailbox))
     }
 
     fn typed<T: Task>(mut self, prepare: Prepare) -> Self {

@@ -97,6 +97,7 @@ impl Session {
     fn trust(&mut self, named: Instant) {
         for lease in self.leases.values_mut().filter(|lease| lease.arrived <= named) {
             lease.trusted_until = lease.trusted_until.max(named + self.lease_ttl);
+            lease.control.trust(lease.trusted_until);
         }
     }
 

@@ -1,7 +1,6 @@
 //! The values that the session machine takes and gives.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -37,9 +36,25 @@ pub(crate) struct Control {
     cancel: CancellationToken,
     order: OnceLock<(CancelReason, String)>,
     lost: OnceLock<()>,
+    /// Until then nobody else has the job, by our own clock.
+    trusted_until: Mutex<Option<Instant>>,
 }
 
 impl Control {
+    fn trusted(until: Instant) -> Arc<Self> {
+        let control = Self::default();
+        control.trust(until);
+        Arc::new(control)
+    }
+
+    pub fn trust(&self, until: Instant) {
+        *self.trusted_until.lock().expect("no holder panics") = Some(until);
+    }
+
+    pub fn at_risk(&self, now: Instant) -> bool {
+        self.trusted_until.lock().expect("no holder panics").is_some_and(|until| now >= until)
+    }
+
     pub fn cancel(&self, reason: CancelReason, message: String) {
         if reason == CancelReason::LeaseLost {
             let _ = self.lost.set(());
@@ -118,7 +133,7 @@ impl Lease {
         Self {
             task: job.task.clone(),
             job: Some(Box::new(job)),
-            control: Arc::default(),
+            control: Control::trusted(now + ttl),
             arrived: now,
             trusted_until: now + ttl,
             named: false,

@@ -368,7 +368,7 @@ async fn events_go_on_where_the_stream_broke() {
 }
 
 #[tokio::test]
-async fn status_cancel_and_retry_name_the_job() {
+async fn status_explain_cancel_and_retry_name_the_job() {
     let bulk =
         |matched_count| Some(pb::BulkResult { matched_count, affected_count: matched_count, ..Default::default() });
     let server = serve(Answering {
@@ -376,6 +376,11 @@ async fn status_cancel_and_retry_name_the_job() {
             let spec = pb::JobSpec { r#type: "t".into(), ..Default::default() };
             let job = pb::Job { id: request.id, state: 7, spec: Some(spec), attempt: 3, ..Default::default() };
             Ok(pb::GetJobResponse { job: Some(job) })
+        }),
+        explain_job: answer(|_: pb::ExplainJobRequest| async {
+            let reason = pb::WaitReason { message: "paused".into(), ..Default::default() };
+            let state = pb::JobState::Ready as i32;
+            Ok(pb::ExplainJobResponse { state, summary: "READY".into(), reasons: vec![reason] })
         }),
         cancel_jobs: answer(move |request: pb::CancelJobsRequest| async move {
             assert_eq!((request.reason.as_str(), request.grace.map(|grace| grace.seconds)), ("left", Some(30)));
@@ -393,6 +398,11 @@ async fn status_cancel_and_retry_name_the_job() {
     .await;
     let client = Client::connect(&server.url).expect("a client");
     let job = client.job("a");
+    let why = job.explain().await.expect("an explanation");
+    assert_eq!(
+        (why.state, why.summary.as_str(), &why.reasons[..]),
+        (JobState::Ready, "READY", &["paused".to_owned()][..])
+    );
     let info = job.status().await.expect("a record");
     assert_eq!((info.id.as_str(), info.state, info.queue.as_str(), info.attempt), ("a", JobState::Dead, "t", 3));
     job.cancel("left", secs(30)).await.expect("cancelled");

@@ -1,5 +1,7 @@
-//! The SDK against a server that follows a script, in the same process.
-
+//! The SDK against a scripted server and a real one, over real connections.
 mod client;
+mod layers;
+mod producing;
 mod script;
+mod streaming;
 mod worker;

@@ -28,6 +28,7 @@ pub struct Answering {
     pub enqueue_many: Option<Unary<pb::EnqueueManyRequest, pb::EnqueueManyResponse>>,
     pub get_job: Option<Unary<pb::GetJobRequest, pb::GetJobResponse>>,
     pub cancel_jobs: Option<Unary<pb::CancelJobsRequest, pb::CancelJobsResponse>>,
+    pub explain_job: Option<Unary<pb::ExplainJobRequest, pb::ExplainJobResponse>>,
     pub retry_jobs: Option<Unary<pb::RetryJobsRequest, pb::RetryJobsResponse>>,
 }
 
@@ -46,12 +47,14 @@ pub struct Watcher {
 
 pub type WorkerConn = Conn<pb::StreamJobsRequest, pb::StreamJobsResponse>;
 pub type ResultsConn = Conn<pb::AwaitResultsRequest, pb::AwaitResultsResponse>;
+pub type EnqueueConn = Conn<pb::EnqueueStreamRequest, pb::EnqueueStreamResponse>;
 
 pub struct Script {
     pub url: String,
     pub workers: mpsc::UnboundedReceiver<WorkerConn>,
     pub results: mpsc::UnboundedReceiver<ResultsConn>,
     pub watchers: mpsc::UnboundedReceiver<Watcher>,
+    pub producers: mpsc::UnboundedReceiver<EnqueueConn>,
     server: tokio::task::JoinHandle<()>,
 }
 
@@ -66,6 +69,7 @@ struct Service {
     workers: mpsc::UnboundedSender<WorkerConn>,
     results: mpsc::UnboundedSender<ResultsConn>,
     watchers: mpsc::UnboundedSender<Watcher>,
+    producers: mpsc::UnboundedSender<EnqueueConn>,
 }
 
 pub async fn serve(answering: Answering) -> Script {
@@ -74,13 +78,14 @@ pub async fn serve(answering: Answering) -> Script {
     let (workers, workers_in) = mpsc::unbounded_channel();
     let (results, results_in) = mpsc::unbounded_channel();
     let (watchers, watchers_in) = mpsc::unbounded_channel();
-    let service = Arc::new(Service { answering, workers, results, watchers });
+    let (producers, producers_in) = mpsc::unbounded_channel();
+    let service = Arc::new(Service { answering, workers, results, watchers, producers });
     let server = tonic::transport::Server::builder()
         .add_service(WorkerServiceServer::from_arc(service.clone()))
         .add_service(JobServiceServer::from_arc(service))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let server = tokio::spawn(async move { server.await.expect("the server runs") });
-    Script { url, workers: workers_in, results: results_in, watchers: watchers_in, server }
+    Script { url, workers: workers_in, results: results_in, watchers: watchers_in, producers: producers_in, server }
 }
 
 /// Waits for something that has to come.
@@ -265,9 +270,12 @@ impl JobService for Service {
 
     async fn enqueue_stream(
         &self,
-        _: Request<Streaming<pb::EnqueueStreamRequest>>,
+        request: Request<Streaming<pb::EnqueueStreamRequest>>,
     ) -> Result<Response<Self::EnqueueStreamStream>, Status> {
-        Err(Status::unimplemented("not in this script"))
+        let (answers, receiver) = mpsc::unbounded_channel();
+        let metadata = request.metadata().clone();
+        let _ = self.producers.send(Conn { requests: request.into_inner(), metadata, answers });
+        Ok(Response::new(UnboundedReceiverStream::new(receiver).boxed()))
     }
 
     async fn get_job(&self, request: Request<pb::GetJobRequest>) -> Result<Response<pb::GetJobResponse>, Status> {
@@ -315,8 +323,11 @@ impl JobService for Service {
         Err(Status::unimplemented("not in this script"))
     }
 
-    async fn explain_job(&self, _: Request<pb::ExplainJobRequest>) -> Result<Response<pb::ExplainJobResponse>, Status> {
-        Err(Status::unimplemented("not in this script"))
+    async fn explain_job(
+        &self,
+        request: Request<pb::ExplainJobRequest>,
+    ) -> Result<Response<pb::ExplainJobResponse>, Status> {
+        unary(&self.answering.explain_job, request).await
     }
 
     async fn wait_job(&self, _: Request<pb::WaitJobRequest>) -> Result<Response<pb::WaitJobResponse>, Status> {
