@@ -79,7 +79,9 @@ export interface Context {
   enqueue(type: string, input: unknown, options?: JobOptions & { always?: boolean }): Promise<void>;
 }
 
-const ambient = new AsyncLocalStorage<Context>();
+/** One for all copies of this package in a thread: a worker that was imported may run handlers that were required. */
+const AMBIENT = Symbol.for("jobwire.context");
+const ambient = ((globalThis as { [AMBIENT]?: AsyncLocalStorage<Context> })[AMBIENT] ??= new AsyncLocalStorage<Context>());
 
 /** The context of the handler that is running here; `undefined` outside of handlers. */
 export function currentContext(): Context | undefined {
@@ -99,11 +101,14 @@ export class JobContext implements Context {
   readonly #job: JobData;
   readonly #post: (event: RunnerEvent) => void;
   readonly #limits: () => SizeLimits;
-  readonly #enqueued: { spec: JobSpec; always: boolean }[] = [];
+  /** Jobs that wait for the outcome. */
+  readonly enqueued: { spec: JobSpec; always: boolean }[] = [];
   #checkpoint: unknown;
   /** The cancel order said so: a `heartbeatTimeout`, not a `timeout`. */
   stalled = false;
   leaseAtRisk = false;
+  /** Hears of changes of `leaseAtRisk`. */
+  onRisk: ((atRisk: boolean) => void) | undefined;
   readonly deadline: Date | undefined;
 
   constructor(job: JobData, post: (event: RunnerEvent) => void, limits: () => SizeLimits) {
@@ -159,6 +164,22 @@ export class JobContext implements Context {
     (this.#abort ??= new AbortController()).abort(new Cancellation(reason, message));
   }
 
+  /** The lease is in danger, or safe again. */
+  risk(atRisk: boolean): void {
+    this.leaseAtRisk = atRisk;
+    this.onRisk?.(atRisk);
+  }
+
+  /** What another thread needs to make the same context. */
+  crossing(): { job: JobData; limits: SizeLimits } {
+    return { job: { ...this.#job, payload: undefined }, limits: this.#limits() };
+  }
+
+  /** Passes on what the context in another thread has said. */
+  relay(event: RunnerEvent): void {
+    this.#post(event);
+  }
+
   progress(first: number | Progress, more: Omit<Progress, "percent"> = {}): void {
     const given: Progress = typeof first === "number" ? { percent: first, ...more } : first;
     const progress: Progress = {};
@@ -193,12 +214,12 @@ export class JobContext implements Context {
   async enqueue(task: Task | string, input: unknown, options: JobOptions & { always?: boolean } = {}): Promise<void> {
     const { always = false, ...rest } = options;
     const { spec } = await buildSpec(task, input, rest);
-    this.#enqueued.push({ spec, always });
+    this.enqueued.push({ spec, always });
   }
 
   /** Jobs that go with an outcome. */
   enqueuedWith(success: boolean): JobSpec[] {
-    return this.#enqueued.filter(({ always }) => success || always).map(({ spec }) => spec);
+    return this.enqueued.filter(({ always }) => success || always).map(({ spec }) => spec);
   }
 
   #line(level: LogLevel, message: string, fields: Record<string, unknown> = {}): void {

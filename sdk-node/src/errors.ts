@@ -1,4 +1,4 @@
-// Every error the SDK throws, and the ones a handler throws to say what should happen next.
+// Every error the SDK throws. What handlers throw to say what should happen next is in directives.ts.
 //
 //   JobwireError            base: code, reason, field, retryable, retryDelay, metadata
 //   ├─ InvalidArgument  NotFound  AlreadyExists  FailedPrecondition  Aborted  OutOfRange
@@ -6,9 +6,6 @@
 //   ├─ Unauthenticated  PermissionDenied  Unimplemented
 //   └─ JobError             from result(): JobFailed, JobCancelled, JobExpired
 //   Cancellation            `ctx.signal.reason` of a handler that should stop
-//   Directive               thrown by handlers: RetryAfter, NonRetryable, Discard, Snooze, Release
-import type { Duration } from "./duration.js";
-import { toMs } from "./duration.js";
 import type { Failure, JobState } from "./types.js";
 
 /** Names of the gRPC status codes, by number. */
@@ -165,84 +162,5 @@ export class Cancellation extends Error {
     message: string,
   ) {
     super(message);
-  }
-}
-
-/** Base of what a handler throws to say what should happen to its job. */
-export abstract class Directive extends Error {
-  constructor(message?: string, options?: { cause?: unknown }) {
-    super(message, options);
-    this.name = new.target.name;
-  }
-}
-
-/** A response with headers: `fetch`, undici, or anything shaped like it. */
-export interface ResponseLike {
-  status?: number;
-  statusText?: string;
-  headers: { get(name: string): string | null } | Record<string, string | string[] | undefined>;
-}
-
-/** The attempt failed; run again after `delay`, not before, instead of the retry policy's delay. Uses an attempt. */
-export class RetryAfter extends Directive {
-  /** Milliseconds; `undefined` leaves the delay to the retry policy. */
-  readonly delay: number | undefined;
-
-  constructor(delay?: Duration, message = "told to retry later", options?: { cause?: unknown }) {
-    super(message, options);
-    this.delay = delay === undefined ? undefined : toMs(delay, "delay");
-  }
-
-  /**
-   * From a response with `Retry-After` (seconds or an HTTP date); without a usable header `fallback` counts, and
-   * without that the retry policy.
-   */
-  static from(response: ResponseLike, fallback?: Duration): RetryAfter {
-    const message = response.status ? `HTTP ${response.status} ${response.statusText ?? ""}`.trimEnd() : undefined;
-    return new RetryAfter(retryAfterMs(response) ?? fallback, message);
-  }
-}
-
-/** Milliseconds of a response's `Retry-After` header; `undefined` when there is none that can be read. */
-export function retryAfterMs(response: ResponseLike): number | undefined {
-  const { headers } = response;
-  const raw = typeof headers.get === "function" ? headers.get("retry-after") : headerOf(headers, "retry-after");
-  if (!raw) return undefined;
-  if (/^\s*\d+\s*$/.test(raw)) return Number(raw) * 1_000;
-  const at = Date.parse(raw);
-  return Number.isNaN(at) ? undefined : Math.max(0, at - Date.now());
-}
-
-function headerOf(headers: object, name: string): string | undefined {
-  for (const [key, value] of Object.entries(headers)) {
-    if (key.toLowerCase() === name) return Array.isArray(value) ? String(value[0]) : String(value);
-  }
-  return undefined;
-}
-
-/** The attempt failed and trying again is hopeless: the job goes where its policy's `onExhausted` says. */
-export class NonRetryable extends Directive {}
-
-/** Give up and keep no record for repair. */
-export class Discard extends Directive {}
-
-/** Not now: run again after `delay`. Uses no attempt. */
-export class Snooze extends Directive {
-  /** Milliseconds. */
-  readonly delay: number;
-  /** Whom else to hold back for as long: jobs of the same fairness key, or the whole queue. */
-  readonly throttle: "key" | "queue" | undefined;
-
-  constructor(delay: Duration, options: { reason?: string; throttle?: "key" | "queue" } = {}) {
-    super(options.reason ?? "snoozed");
-    this.delay = toMs(delay, "delay");
-    this.throttle = options.throttle;
-  }
-}
-
-/** Give the job back untouched: it returns to the front of its queue. Uses no attempt. */
-export class Release extends Directive {
-  constructor(reason = "released by its handler") {
-    super(reason);
   }
 }

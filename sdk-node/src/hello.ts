@@ -17,6 +17,8 @@ export interface SessionConfig {
   subscriptions: HelloInit["subscriptions"];
   /** Handlers that may run at once. */
   concurrency: number;
+  /** The same for single types, where they have a limit of their own. */
+  typeConcurrency?: Record<string, number>;
   /** Leases to hold: concurrency plus prefetch. */
   slots: number;
   leaseTtlMs?: number;

@@ -3,18 +3,22 @@ export { Client, type ClientOptions, type EnqueueItem } from "./client.js";
 export type { ConnectionOptions } from "./endpoints.js";
 export { Job } from "./job.js";
 export { defineTask, type StandardSchema, type Task } from "./tasks.js";
-export { Worker, type QueueOptions, type WorkerEvents, type WorkerOptions } from "./worker.js";
+export { Worker } from "./worker.js";
+export type { QueueOptions, WorkerEvents, WorkerOptions } from "./worker-options.js";
+export type { ThreadOptions } from "./pool.js";
 export type { Handler } from "./runner.js";
 export { currentContext, type Context, type DependencyResult, type LogFunction } from "./context.js";
-export { http, httpStrict, type Classifier } from "./outcomes.js";
+export { database, http, httpStrict, noRetryOn, type Classifier } from "./classifiers.js";
 export { Payload } from "./payload.js";
 export type { Duration, DurationUnit } from "./duration.js";
 export {
-  Aborted, AlreadyExists, CallCancelled, Cancellation, DeadlineExceeded, Directive, Discard, FailedPrecondition, Internal,
-  InvalidArgument, JobCancelled, JobError, JobExpired, JobFailed, JobwireError, NonRetryable, NotFound, OutOfRange,
-  PermissionDenied, Release, ResourceExhausted, RetryAfter, Snooze, Unauthenticated, Unavailable, Unimplemented,
-  type CancelReason, type Code, type ErrorDetails, type ResponseLike,
+  Aborted, AlreadyExists, CallCancelled, Cancellation, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument,
+  JobCancelled, JobError, JobExpired, JobFailed, JobwireError, NotFound, OutOfRange, PermissionDenied, ResourceExhausted,
+  Unauthenticated, Unavailable, Unimplemented,
+  type CancelReason, type Code, type ErrorDetails,
 } from "./errors.js";
+export { Directive, Discard, NonRetryable, Release, RetryAfter, Snooze, type DirectiveKind } from "./directives.js";
+export type { ResponseLike } from "./http-response.js";
 export type {
   CallOptions, EnqueueStatus, Failure, JobEvent, JobOptions, JobRecord, JobState, Logger, LogLevel, LogLine, Priority,
   Progress, Retry, TaskOptions, Unique,

@@ -1,10 +1,10 @@
 // How the worker reaches its session: in a thread of its own, or in the same one.
-import { Worker as Thread } from "node:worker_threads";
 import type { Connection } from "./endpoints.js";
 import type { RunnerCommand, RunnerEvent } from "./messages.js";
 import { SessionHost } from "./session-host.js";
 import type { ThreadData } from "./session-thread.js";
 import type { SessionConfig } from "./hello.js";
+import { startThread } from "./threads.js";
 import { GrpcTransport } from "./transport.js";
 
 export interface SessionLink {
@@ -20,7 +20,7 @@ export interface LinkHandlers {
 /** Starts a session in a worker thread. */
 export function threadLink(config: SessionConfig, connection: Connection, handlers: LinkHandlers): SessionLink {
   const workerData: ThreadData = { config, connection };
-  const thread = new Thread(new URL("./session-thread.js", import.meta.url), { workerData, name: "jobwire-session" });
+  const thread = startThread("session-thread", { workerData });
   thread.on("message", (commands: RunnerCommand[]) => handlers.commands(commands));
   thread.on("error", (error) => handlers.failed(error));
   return { send: (events) => thread.postMessage(events) };

@@ -55,7 +55,8 @@ export type OutcomeData = { runMs: number; enqueue?: JobSpec[] } & (
   | { kind: "snoozed"; delayMs: number; reason: string; throttle?: "key" | "queue" }
   | { kind: "cancelled"; reason: string }
   | { kind: "released"; reason: string }
-  // The lease is lost: nothing to report, the slot is free.
+  // Nothing to report, the slot is free: the lease is lost, or the thread that ran the handler died, and the server is
+  // to count a crash.
   | { kind: "dropped" }
 );
 

@@ -1,12 +1,9 @@
 // From what a handler threw to the outcome of its attempt. The order of the tests below is the order that counts.
-import {
-  Discard, NonRetryable, Release, RetryAfter, Snooze, retryAfterMs,
-  type CancelReason, type Cancellation, type Directive, type ResponseLike,
-} from "./errors.js";
+import type { Classifier } from "./classifiers.js";
+import { directiveKind, type Directive, type RetryAfter, type Snooze } from "./directives.js";
+import type { CancelReason, Cancellation } from "./errors.js";
 import type { FailureData, OutcomeData } from "./messages.js";
-
-/** Looks at an error and answers what should happen, or `undefined` when it has no opinion. */
-export type Classifier = (error: unknown) => Directive | undefined;
+import { ThreadDied, typeOf } from "./thrown.js";
 
 type Ending = OutcomeData extends infer O ? (O extends OutcomeData ? Omit<O, "runMs" | "enqueue"> : never) : never;
 
@@ -24,10 +21,9 @@ export interface Ended {
 /** Classifies an error thrown by a handler. */
 export function endingOf(error: unknown, ended: Ended, classifiers: readonly Classifier[]): Ending {
   const { cancelReason, signal, stalled } = ended;
-  if (cancelReason === "lease_lost") return { kind: "dropped" };
-  if (error instanceof Snooze || error instanceof Release || error instanceof Discard || error instanceof NonRetryable || error instanceof RetryAfter) {
-    return endingOfDirective(error);
-  }
+  // A thread that died in mid-job: no outcome, so that the server counts a crash.
+  if (cancelReason === "lease_lost" || error instanceof ThreadDied) return { kind: "dropped" };
+  if (directiveKind(error)) return endingOfDirective(error as Directive);
   if (cancelReason === "timeout") {
     const message = (signal.reason as Cancellation).message;
     const failure = plainFailure(stalled ? "stalled" : "timeout", stalled ? "Stalled" : "Timeout", message);
@@ -39,24 +35,39 @@ export function endingOf(error: unknown, ended: Ended, classifiers: readonly Cla
     return cancelReason === "shutdown" ? { kind: "released", reason } : { kind: "cancelled", reason };
   }
   for (const classify of classifiers) {
-    const directive = classify(error);
+    const directive = opinion(classify, error);
     if (directive) return endingOfDirective(directive, error);
   }
   return { kind: "failed", failure: failureOf(error), action: "policy" };
 }
 
+function opinion(classify: Classifier, error: unknown): Directive | undefined {
+  try {
+    const directive = classify(error);
+    return directiveKind(directive) && directive;
+  } catch {
+    return undefined;
+  }
+}
+
 function endingOfDirective(directive: Directive, error: unknown = directive): Ending {
   const { message } = directive;
-  if (directive instanceof Snooze) {
-    const { delay, throttle } = directive;
-    return { kind: "snoozed", delayMs: delay, reason: message, ...(throttle && { throttle }) };
+  switch (directiveKind(directive)!) {
+    case "snooze": {
+      const { delay, throttle } = directive as Snooze;
+      return { kind: "snoozed", delayMs: delay, reason: message, ...(throttle && { throttle }) };
+    }
+    case "release":
+      return { kind: "released", reason: message };
+    case "discard":
+      return { kind: "failed", failure: failureOf(error), action: "discard" };
+    case "non_retryable":
+      return { kind: "failed", failure: failureOf(error), action: "stop" };
+    case "retry_after": {
+      const { delay } = directive as RetryAfter;
+      return { kind: "failed", failure: failureOf(error), action: "retry", ...(delay !== undefined && { retryDelayMs: delay }) };
+    }
   }
-  if (directive instanceof Release) return { kind: "released", reason: message };
-  const failure = failureOf(error);
-  if (directive instanceof Discard) return { kind: "failed", failure, action: "discard" };
-  if (directive instanceof NonRetryable) return { kind: "failed", failure, action: "stop" };
-  const delay = directive instanceof RetryAfter ? directive.delay : undefined;
-  return { kind: "failed", failure, action: "retry", ...(delay !== undefined && { retryDelayMs: delay }) };
 }
 
 /** The handler obeyed: it let the signal's reason escape, or an AbortError that came of it. */
@@ -74,17 +85,13 @@ export function unprocessable(error: unknown): Ending {
   return { kind: "failed", failure: { ...failure, kind: "unprocessable" }, action: "stop" };
 }
 
-/**
- * A failure record of any thrown value. Its type is the error's name; for a subclass that never set one, its class
- * name.
- */
+/** A failure record of any thrown value. */
 export function failureOf(error: unknown, depth = 0): FailureData {
   if (!(error instanceof Error)) {
     const message = typeof error === "string" ? error : safeJson(error);
     return plainFailure("application", error === null ? "null" : typeof error, message);
   }
-  const type = error.name === "Error" ? error.constructor.name || "Error" : error.name;
-  const failure = plainFailure("application", type, error.message, error.stack);
+  const failure = plainFailure("application", typeOf(error), error.message, error.stack);
   if (error.cause !== undefined && depth < CAUSES_MAX) failure.cause = failureOf(error.cause, depth + 1);
   return failure;
 }
@@ -99,29 +106,4 @@ function safeJson(value: unknown): string {
   } catch {
     return String(value);
   }
-}
-
-/**
- * The classifier that is on by default: an error that carries an HTTP response (axios, got, ky, and whatever else puts
- * it into `error.response`) with status 429 or 503 and a Retry-After header is retried after it.
- */
-export const http: Classifier = (error) => {
-  const response = responseOf(error);
-  if (!response || (response.status !== 429 && response.status !== 503)) return undefined;
-  const delay = retryAfterMs(response);
-  return delay === undefined ? undefined : new RetryAfter(delay);
-};
-
-/** As `http`; other 4xx answers but 408 and 425 are not retried. Add it to `classifiers`. */
-export const httpStrict: Classifier = (error) => {
-  const status = responseOf(error)?.status;
-  const hopeless = status !== undefined && status >= 400 && status < 500 && ![408, 425, 429].includes(status);
-  return hopeless ? new NonRetryable() : http(error);
-};
-
-function responseOf(error: unknown): ResponseLike | undefined {
-  const response = (error as { response?: { status?: number; statusCode?: number; headers?: ResponseLike["headers"] } } | null)?.response;
-  if (typeof response !== "object" || response === null || !response.headers) return undefined;
-  const status = response.status ?? response.statusCode;
-  return { headers: response.headers, ...(status !== undefined && { status }) };
 }

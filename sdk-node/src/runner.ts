@@ -2,10 +2,12 @@
 // streams or leases.
 import { JobContext, withContext, type Context } from "./context.js";
 import type { JobData, OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
-import { endingOf, failureOf, unprocessable, type Classifier } from "./outcomes.js";
+import type { Classifier } from "./classifiers.js";
+import { endingOf, failureOf, unprocessable } from "./outcomes.js";
 import { decodeBody, encodeBody, type Body } from "./payload.js";
 import { DEFAULT_LIMITS, type SizeLimits } from "./spec.js";
 import { validate, type AnyTask } from "./tasks.js";
+import { ThreadDied } from "./thrown.js";
 
 /** A function that does the work of a job. */
 export type Handler<Input, Output> = (input: Input, context: Context) => Output | Promise<Output>;
@@ -71,11 +73,8 @@ export class Runner {
         run.context.stalled = command.stalled ?? false;
         return run.context.cancel(command.reason, command.message);
       }
-      case "risk": {
-        const run = this.#runs.get(command.key);
-        if (run) run.context.leaseAtRisk = command.atRisk;
-        return;
-      }
+      case "risk":
+        return this.#runs.get(command.key)?.context.risk(command.atRisk);
       case "abandon":
         if (this.#runs.delete(command.key)) this.abandoned += 1;
         return;
@@ -130,7 +129,7 @@ export class Runner {
       value = await handler(input as never, context);
     } catch (error) {
       const ending = endingOf(error, context, this.classifiers);
-      if (ending.kind === "failed") this.onFailed(job, error);
+      if (ending.kind === "failed" || error instanceof ThreadDied) this.onFailed(job, error);
       return ending;
     }
     try {

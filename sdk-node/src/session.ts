@@ -85,6 +85,7 @@ export class Session {
   #byToken = new Map<string, Lease>();
   #queue: Lease[] = [];
   #running = 0;
+  #runningOf = new Map<string, number>();
   #outbox = new Outbox();
   #reports = new Reports();
 
@@ -305,27 +306,39 @@ export class Session {
     return this.#phase.name !== "running";
   }
 
-  /** Hands queued jobs to free handlers. */
+  /** Hands queued jobs to free handlers, in their order but for types that are at a limit of their own. */
   #dispatch(now: number): void {
-    while (this.#queue.length > 0 && this.#running < this.config.concurrency && !this.#outbox.full) {
-      const lease = this.#queue[0]!;
+    let at = 0;
+    while (at < this.#queue.length && this.#running < this.config.concurrency && !this.#outbox.full) {
+      const lease = this.#queue[at]!;
+      const { type } = lease.job;
       // Somebody else may have it by now; the next Welcome tells.
       if (now >= lease.trustedUntil) return;
-      this.#queue.shift();
-      if (!this.#handles(lease.job.type)) {
-        const reason = `no handler for ${lease.job.type}`;
+      if ((this.#runningOf.get(type) ?? 0) >= (this.config.typeConcurrency?.[type] ?? Infinity)) {
+        at += 1;
+        continue;
+      }
+      this.#queue.splice(at, 1);
+      if (!this.#handles(type)) {
+        const reason = `no handler for ${type}`;
         this.#note("warn", `${reason}: job ${lease.job.id} goes back`);
         this.#report(lease, { kind: "snoozed", delayMs: UNHANDLED_MS, reason, runMs: 0 }, now);
         continue;
       }
       lease.phase = "running";
       lease.startedAt = lease.heardAt = now;
-      this.#running += 1;
+      this.#count(lease, 1);
       this.#started.push(lease.token);
       this.#startedAt = Math.min(this.#startedAt, now);
       this.#sweepAt = Math.min(this.#sweepAt, this.#limitAt(lease));
       this.#tell({ command: "run", job: lease.job });
     }
+  }
+
+  /** A handler has started (1) or is off our hands (-1). */
+  #count({ job: { type } }: Lease, change: 1 | -1): void {
+    this.#running += change;
+    this.#runningOf.set(type, (this.#runningOf.get(type) ?? 0) + change);
   }
 
   #handles(type: string): boolean {
@@ -335,7 +348,7 @@ export class Session {
   #finished(key: number, outcome: OutcomeData, now: number): void {
     const lease = this.#leases.get(key);
     if (!lease || lease.phase !== "running") return;
-    this.#running -= 1;
+    this.#count(lease, -1);
     if (lease.lost || outcome.kind === "dropped") {
       this.#forget(lease);
       // The server counts the slot as taken until a heartbeat no longer names the lease.
@@ -506,7 +519,7 @@ export class Session {
     for (const lease of this.#runningLeases()) {
       this.#cancel(lease, "shutdown", "the worker is shutting down");
       this.#tell({ command: "abandon", key: lease.key });
-      this.#running -= 1;
+      this.#count(lease, -1);
       if (lease.lost) this.#forget(lease);
       else this.#report(lease, { kind: "released", reason: "the worker is shutting down", runMs: now - lease.startedAt! }, now);
     }

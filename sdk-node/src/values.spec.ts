@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { msOf, spanOf, toMs } from "./duration.js";
 import { resolveConnection } from "./endpoints.js";
-import { Discard, InvalidArgument, JobFailed, JobwireError, makeError, NonRetryable, RetryAfter, Unavailable } from "./errors.js";
+import { database, http, httpStrict, noRetryOn } from "./classifiers.js";
+import { Discard, NonRetryable, RetryAfter } from "./directives.js";
+import { InvalidArgument, JobFailed, JobwireError, makeError, Unavailable } from "./errors.js";
 import { uuidv7 } from "./ids.js";
-import { endingOf, failureOf, http, httpStrict } from "./outcomes.js";
+import { endingOf, failureOf } from "./outcomes.js";
 import { errorOfStatus } from "./status.js";
 
 describe("duration", () => {
@@ -100,6 +102,55 @@ describe("outcomes", () => {
   it("give up on hopeless answers with httpStrict", () => {
     const actions = [404, 408, 500].map((status) => endingOf(response(status), running, [httpStrict])).map((ending) => ending.kind === "failed" && ending.action);
     assert.deepEqual(actions, ["stop", "policy", "policy"]);
+  });
+
+  it("know the HTTP errors of the usual clients by their shape", () => {
+    const headers = { "Retry-After": "2" };
+    const errors: Record<string, unknown> = {
+      "a Response": new Response("", { status: 429, headers }),
+      "fetch, wrapped": new Error("no", { cause: new Response("", { status: 503, headers }) }),
+      axios: Object.assign(new Error("axios"), { response: { status: 429, headers: { "retry-after": "2" } } }),
+      got: Object.assign(new Error("got"), { response: { statusCode: 503, headers: { "retry-after": "2" } } }),
+      undici: Object.assign(new Error("undici"), { statusCode: 429, headers: { "retry-after": "2" } }),
+      "node:http": new Error("http", { cause: { statusCode: 429, statusMessage: "Too Many", headers: { "retry-after": ["2"] } } }),
+      superagent: Object.assign(new Error("superagent"), { status: 429, response: { headers: { "retry-after": "2" } } }),
+      AWS: Object.assign(new Error("aws"), { $response: { statusCode: 503, headers } }),
+      "an API client": Object.assign(new Error("api"), { status: 429, headers: new Headers(headers) }),
+      "an error in an error": new Error("outer", { cause: response(429, headers) }),
+    };
+    for (const [name, error] of Object.entries(errors)) {
+      const ending = endingOf(error, running, [http]);
+      assert.ok(ending.kind === "failed" && ending.action === "retry" && ending.retryDelayMs === 2_000, name);
+    }
+    for (const error of [response(500, headers), response(429, { "retry-after": "soon" }), new Error("x"), null, "429"]) assert.equal(http(error), undefined);
+    assert.equal(RetryAfter.from({ statusCode: 429, statusMessage: "Too Many", headers }).message, "HTTP 429 Too Many");
+  });
+
+  it("know deadlocks and failed serialisations of the usual databases", () => {
+    const error = (more: object) => Object.assign(new Error("db"), more);
+    const conflicts = [
+      error({ code: "40001" }), error({ code: "40P01" }), error({ code: "ER_LOCK_DEADLOCK", errno: 1213 }), error({ errno: 1213 }),
+      error({ code: "P2034" }), error({ number: 1205 }), error({ code: "SQLITE_BUSY_SNAPSHOT" }),
+      error({ driverError: { code: "40P01" } }), error({ original: { errno: 1213 } }), new Error("orm", { cause: error({ code: "40001" }) }),
+    ];
+    for (const conflict of conflicts) {
+      const directive = database(conflict);
+      assert.ok(directive instanceof RetryAfter && directive.delay! >= 100 && directive.delay! <= 1_000, JSON.stringify(conflict));
+    }
+    for (const other of [error({ code: "23505" }), error({ errno: -111, code: "ECONNREFUSED" }), new Error("x"), undefined]) assert.equal(database(other), undefined);
+  });
+
+  it("do not retry the classes of noRetryOn", () => {
+    class Base extends Error {}
+    class Derived extends Base {}
+    assert.ok(noRetryOn(Base)(new Derived()) instanceof NonRetryable);
+    assert.equal(noRetryOn(Base, RangeError)(new TypeError()), undefined);
+  });
+
+  it("go on without a classifier that throws, or answers something else", () => {
+    const broken = [() => { throw new Error("classifier"); }, () => new Error("no directive") as never, http];
+    const ending = endingOf(response(429, { "retry-after": "3" }), running, broken);
+    assert.ok(ending.kind === "failed" && ending.action === "retry" && ending.retryDelayMs === 3_000);
   });
 
   it("ask the user's classifiers, and keep the error", () => {

@@ -1,77 +1,20 @@
 // The worker: takes jobs from the server and runs their handlers.
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { hostname } from "node:os";
+import { http, type Classifier } from "./classifiers.js";
 import { insideOf, type Client } from "./client.js";
-import { spanOf, toMs, type Duration } from "./duration.js";
+import type { JobContext } from "./context.js";
+import { toMs, type Duration } from "./duration.js";
 import { Internal, InvalidArgument, makeError } from "./errors.js";
 import { localLink, threadLink, type SessionLink } from "./link.js";
 import { LagMonitor } from "./loop-lag.js";
 import type { RunnerCommand } from "./messages.js";
-import { http, type Classifier } from "./outcomes.js";
+import { ThreadPool, type ThreadOptions } from "./pool.js";
 import { Runner, summary, type Handler, type Registration } from "./runner.js";
-import type { SessionConfig } from "./hello.js";
-import { defineTask, type Task } from "./tasks.js";
+import { defineTask, type AnyTask, type Task } from "./tasks.js";
 import type { Telemetry } from "./telemetry.js";
 import type { Logger } from "./types.js";
-import { VERSION } from "./version.js";
-
-/** A queue to serve. */
-export interface QueueOptions {
-  /** Name, or a prefix ending in `*`. */
-  queue: string;
-  /** Share of this worker's attention. Default 1. */
-  weight?: number;
-  /** Serve it only when every queue listed before it is empty. Default false. */
-  strict?: boolean;
-  /** Most jobs of this queue in hand at once. Default: no limit of its own. */
-  maxSlots?: number;
-}
-
-/** Options of a worker. */
-export interface WorkerOptions {
-  /** Queues to serve, in order. Default: the queues of the tasks it has handlers for. */
-  queues?: (string | QueueOptions)[];
-  /** Handlers that may run at once. Default 10, at most 10,000. */
-  concurrency?: number;
-  /** Jobs to hold ready beside the running ones. Default: the smaller of `concurrency` and 16. */
-  prefetch?: number;
-  /** How long a drain waits for running handlers before it cancels them. Default 25 s, below Kubernetes' 30. */
-  grace?: Duration;
-  /** How long the server waits for a worker that has vanished; 10 s to 5 min. Default: the server's, 30 s. */
-  leaseTtl?: Duration;
-  /** Drain on SIGTERM and SIGINT; a second signal gives everything back at once. Default true. */
-  signals?: boolean;
-  /**
-   * Keep the stream in a thread of its own, so that a handler which blocks the main loop keeps its lease. Default true;
-   * false is for tests and for runtimes without threads.
-   */
-  sessionThread?: boolean;
-  /** Name for people. Default `hostname:pid`. */
-  workerId?: string;
-  /** The application's build, shown to operators. */
-  appVersion?: string;
-  /** Shown to operators. */
-  labels?: Record<string, string>;
-  /** What to make of errors before they count as plain failures. Default `[http]`. */
-  classifiers?: Classifier[];
-  /** Where the worker reports about itself. Default: standard error. */
-  logger?: Logger;
-}
-
-/** What a worker emits, for observing only. */
-export interface WorkerEvents {
-  /** Connected for the first time. */
-  ready: [];
-  /** Connected, also after every interruption. */
-  connected: [server: { id: string; version: string }];
-  disconnected: [why: string];
-  draining: [why: string];
-  /** An attempt failed. */
-  failed: [job: { id: string; type: string; attempt: number }, error: unknown];
-  /** The main loop was blocked for `ms` while these types ran. */
-  lag: [ms: number, running: string[]];
-}
+import { CONCURRENCY, sessionConfig, type WorkerEvents, type WorkerOptions } from "./worker-options.js";
 
 const stderr: Logger = {
   info: (message) => console.error(`jobwire: ${message}`),
@@ -96,6 +39,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
   readonly #options: WorkerOptions;
   readonly #logger: Logger;
   readonly #handlers = new Map<string, Registration>();
+  readonly #pools = new Map<string, ThreadPool>();
   readonly #sessionId = randomUUID();
   #runner: Runner | undefined;
   #lag: LagMonitor | undefined;
@@ -121,31 +65,43 @@ export class Worker extends EventEmitter<WorkerEvents> {
     handler: Handler<Parsed, NoInfer<Returned>>,
   ): this;
   handle(type: string, handler: Handler<any, unknown>): this;
-  handle(task: Task<any, any, any, any> | string, handler: Handler<any, unknown>): this {
+  /**
+   * Runs the handler in threads of its own, for work that keeps a CPU busy: `module` exports it as its default, or by
+   * the name `handler`. Context, errors, progress and cancellation are the same there; input and result cross by
+   * structured clone. A handler that computes without awaiting asks `ctx.cancelled` now and then; one that has not
+   * stopped 2 s after its cancellation (or timeout) is ended with its thread. If a thread dies by itself the server
+   * counts a crash of its job, not an attempt, and the thread is replaced.
+   *
+   * ```ts
+   * worker.handle(resize, new URL("./resize.js", import.meta.url), { threads: 2 });
+   * ```
+   */
+  handle(task: AnyTask | string, module: URL, options?: ThreadOptions): this;
+  handle(task: AnyTask | string, handler: Handler<any, unknown> | URL, options: ThreadOptions = {}): this {
     const registered = typeof task === "string" ? defineTask(task) : task;
     if (this.#finished) throw new InvalidArgument(`${registered.name}: register handlers before run()`, { field: "task" });
     if (this.#handlers.has(registered.name)) throw new InvalidArgument(`${registered.name} has a handler already`, { field: "task" });
-    this.#handlers.set(registered.name, { task: registered, handler });
+    if (typeof handler === "function") this.#handlers.set(registered.name, { task: registered, handler });
+    else if (handler instanceof URL) this.#pooled(registered, new ThreadPool(handler, options, this.#options.concurrency ?? CONCURRENCY));
+    else throw new InvalidArgument(`${registered.name}: a handler is a function, or the URL of a module`, { field: "handler" });
     return this;
+  }
+
+  #pooled(task: AnyTask, pool: ThreadPool): void {
+    this.#pools.set(task.name, pool);
+    // The runner makes the contexts that it hands to handlers.
+    this.#handlers.set(task.name, { task, handler: (input, context) => pool.run(input, context as JobContext) });
   }
 
   /**
    * Works until drained: by a signal, by `stop()`, or because the server asked. Reconnects for ever; rejects only when
-   * the server refuses this worker for good (too old, not allowed, malformed).
+   * the server refuses this worker for good (too old, not allowed, malformed), or a handler's module cannot be loaded.
    */
   run(): Promise<void> {
     if (this.#finished) return this.#finished.promise;
-    const config = this.#config();
+    const config = sessionConfig(this.#sessionId, this.#options, this.#handlers, this.#pools);
     const finished = (this.#finished = withResolvers());
-    const handlers = {
-      commands: (commands: RunnerCommand[]) => commands.forEach((command) => this.#obey(command)),
-      failed: (error: Error) => {
-        this.#runner?.abort("the session broke down");
-        finished.reject(new Internal("the session broke down", { cause: error }));
-      },
-    };
     const { connection, telemetry } = insideOf(this.#client);
-    const connect = this.#options.sessionThread === false ? localLink : threadLink;
     let link: SessionLink | undefined;
     const runner = (this.#runner = new Runner(
       this.#handlers,
@@ -157,13 +113,26 @@ export class Worker extends EventEmitter<WorkerEvents> {
       },
       telemetry && ((job, attempt) => telemetry.process(job, config.workerId, attempt)),
     ));
-    link = connect(config, connection, handlers);
+    const connect = this.#options.sessionThread === false ? localLink : threadLink;
+    link = connect(config, connection, {
+      commands: (commands) => commands.forEach((command) => this.#obey(command)),
+      failed: (error) => {
+        runner.abort("the session broke down");
+        finished.reject(new Internal("the session broke down", { cause: error }));
+      },
+    });
     if (this.#quiet) runner.post({ event: "quiet" });
     this.#watch = telemetry?.worker(config.workerId, () => ({
       slots: config.concurrency,
       running: runner.running,
       lagMs: this.#lag?.latestMs ?? 0,
     }));
+    for (const pool of this.#pools.values()) {
+      pool.start().catch((error: Error) => {
+        runner.post({ event: "drain", graceMs: 0 });
+        finished.reject(error);
+      });
+    }
     return this.#supervise(runner, finished.promise);
   }
 
@@ -209,6 +178,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
       lag.stop();
       this.#watch?.stopped();
       for (const signal of signals) process.off(signal, onSignal);
+      await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
       if (this.#mustExit && runner.abandoned > 0) {
         this.#logger.warn(`${runner.abandoned} handlers did not stop in time; their jobs were given back`);
         setTimeout(() => process.exit(), EXIT_MS).unref();
@@ -265,41 +235,6 @@ export class Worker extends EventEmitter<WorkerEvents> {
         this.#runner?.obey(command);
     }
   }
-
-  #config(): SessionConfig {
-    const { concurrency = 10, grace = "25s", leaseTtl, workerId, appVersion = "", labels = {} } = this.#options;
-    const { prefetch = Math.min(concurrency, 16) } = this.#options;
-    if (this.#handlers.size === 0) throw new InvalidArgument("the worker has no handlers; call handle() before run()", { field: "handlers" });
-    checkCount(concurrency, "concurrency", 1);
-    checkCount(prefetch, "prefetch", 0);
-    return {
-      sessionId: this.#sessionId,
-      workerId: workerId ?? `${hostname()}:${process.pid}`,
-      types: [...this.#handlers.keys()],
-      subscriptions: this.#subscriptions(),
-      concurrency,
-      slots: Math.min(concurrency + prefetch, 10_000),
-      graceMs: toMs(grace, "grace"),
-      ...(leaseTtl !== undefined && { leaseTtlMs: toMs(leaseTtl, "leaseTtl") }),
-      info: {
-        hostname: hostname(),
-        pid: process.pid,
-        sdk: "jobwire-node",
-        sdkVersion: VERSION,
-        runtime: `node ${process.version}`,
-        appVersion,
-        labels,
-        startTime: spanOf(Date.now() - performance.now()),
-      },
-    };
-  }
-
-  #subscriptions(): SessionConfig["subscriptions"] {
-    const { queues } = this.#options;
-    if (queues) return queues.map((queue) => (typeof queue === "string" ? { queue } : queue));
-    const own = new Set([...this.#handlers.values()].map(({ task }) => task.options.queue ?? task.name));
-    return [...own].map((queue) => ({ queue }));
-  }
 }
 
 /** What the rest of the SDK may see of a worker. */
@@ -314,11 +249,6 @@ const insides = new WeakMap<Worker, WorkerInside>();
 /** For tests that run its handlers without a server. */
 export function workerInside(worker: Worker): WorkerInside {
   return insides.get(worker)!;
-}
-
-function checkCount(value: number, field: string, min: number): void {
-  if (Number.isInteger(value) && value >= min && value <= 10_000) return;
-  throw new InvalidArgument(`${field} must be a whole number from ${min} to 10,000, not ${value}`, { reason: "INVALID_FIELD", field });
 }
 
 interface PromiseWithResolvers {

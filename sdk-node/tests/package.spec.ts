@@ -20,7 +20,7 @@ describe("package", () => {
       "FailedPrecondition", "Internal", "InvalidArgument", "Job", "JobCancelled", "JobError", "JobExpired", "JobFailed",
       "JobwireError", "NonRetryable", "NotFound", "OutOfRange", "Payload", "PermissionDenied", "Release", "ResourceExhausted",
       "RetryAfter", "Snooze", "Unauthenticated", "Unavailable", "Unimplemented", "VERSION", "Worker", "currentContext",
-      "defineTask", "http", "httpStrict",
+      "database", "defineTask", "http", "httpStrict", "noRetryOn",
     ]);
   });
 
@@ -38,7 +38,7 @@ describe("package", () => {
   });
 
   it("shows no protobuf type and no lease token in its public declarations", () => {
-    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "outcomes", "duration"]) {
+    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "classifiers", "directives", "duration"]) {
       const declarations = read(`dist/${file}.d.ts`);
       assert.equal(read(`dist/${file}.d.cts`).replaceAll(".cjs", ".js").replaceAll(".d.cts", ".d.ts"), declarations, file);
       assert.doesNotMatch(declarations, /lease_?token/i, file);

@@ -9,11 +9,10 @@ import { FailureKind } from "../src/gen/jobwire/v1/common_pb.js";
 import { CancelReason, DirectiveKind, FailureAction, WorkerState } from "../src/gen/jobwire/v1/worker_service_pb.js";
 import {
   Client, defineTask, Discard, FailedPrecondition, NonRetryable, Release, RetryAfter, Snooze, Worker,
-  type Context, type Logger, type StandardSchema, type WorkerOptions,
+  type Context, type StandardSchema,
 } from "../src/index.js";
-import { ScriptedServer, type WorkerStream } from "./support/scripted-server.js";
-
-const silent: Logger = { info: () => {}, warn: () => {}, error: () => {} };
+import { Fixture, silent, type Handlers } from "./support/fixture.js";
+import { ScriptedServer } from "./support/scripted-server.js";
 
 /** A Standard Schema by hand: an object whose `n` is a number. */
 const numberSchema: StandardSchema<{ n: number }> = {
@@ -26,44 +25,6 @@ const numberSchema: StandardSchema<{ n: number }> = {
         : { issues: [{ message: "no number", path: ["n"] }] },
   },
 };
-
-type Handlers = Record<string, (input: any, ctx: Context) => unknown>;
-
-/** A worker on a scripted server, connected and welcomed. */
-class Fixture {
-  private constructor(
-    readonly server: ScriptedServer,
-    readonly client: Client,
-    readonly worker: Worker,
-    readonly done: Promise<void>,
-    public stream: WorkerStream,
-  ) {}
-
-  static async start(handlers: Handlers, options: WorkerOptions = {}, more?: (worker: Worker) => void): Promise<Fixture> {
-    const server = await new ScriptedServer().listen();
-    const client = new Client({ url: server.url });
-    const worker = new Worker(client, { logger: silent, signals: false, concurrency: 4, prefetch: 0, ...options });
-    for (const [type, handler] of Object.entries(handlers)) worker.handle(type, handler);
-    more?.(worker);
-    const done = worker.run();
-    done.catch(() => {});
-    const stream = await server.streams.next();
-    stream.welcome();
-    return new Fixture(server, client, worker, done, stream);
-  }
-
-  /** Lets the worker drain as it should, acknowledging what it says. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.stream.finish();
-    await this.worker.stop({ grace: 0 }).catch(() => {});
-    this.server.stop();
-    await this.client.close();
-  }
-
-  async reconnected(): Promise<WorkerStream> {
-    return (this.stream = await this.server.streams.next());
-  }
-}
 
 describe("worker: outcomes", () => {
   const cases: [string, () => unknown, (arm: any) => void][] = [

@@ -1,0 +1,121 @@
+// What a worker can be told, and how it introduces itself with it.
+import { hostname } from "node:os";
+import type { Classifier } from "./classifiers.js";
+import { spanOf, toMs, type Duration } from "./duration.js";
+import { InvalidArgument } from "./errors.js";
+import type { SessionConfig } from "./hello.js";
+import type { ThreadPool } from "./pool.js";
+import type { Registration } from "./runner.js";
+import type { Logger } from "./types.js";
+import { VERSION } from "./version.js";
+
+/** A queue to serve. */
+export interface QueueOptions {
+  /** Name, or a prefix ending in `*`. */
+  queue: string;
+  /** Share of this worker's attention. Default 1. */
+  weight?: number;
+  /** Serve it only when every queue listed before it is empty. Default false. */
+  strict?: boolean;
+  /** Most jobs of this queue in hand at once. Default: no limit of its own. */
+  maxSlots?: number;
+}
+
+/** Options of a worker. */
+export interface WorkerOptions {
+  /** Queues to serve, in order. Default: the queues of the tasks it has handlers for. */
+  queues?: (string | QueueOptions)[];
+  /** Handlers that may run at once. Default 10, at most 10,000. */
+  concurrency?: number;
+  /** Jobs to hold ready beside the running ones. Default: the smaller of `concurrency` and 16. */
+  prefetch?: number;
+  /** How long a drain waits for running handlers before it cancels them. Default 25 s, below Kubernetes' 30. */
+  grace?: Duration;
+  /** How long the server waits for a worker that has vanished; 10 s to 5 min. Default: the server's, 30 s. */
+  leaseTtl?: Duration;
+  /** Drain on SIGTERM and SIGINT; a second signal gives everything back at once. Default true. */
+  signals?: boolean;
+  /**
+   * Keep the stream in a thread of its own, so that a handler which blocks the main loop keeps its lease. Default true;
+   * false is for tests and for runtimes without threads.
+   */
+  sessionThread?: boolean;
+  /** Name for people. Default `hostname:pid`. */
+  workerId?: string;
+  /** The application's build, shown to operators. */
+  appVersion?: string;
+  /** Shown to operators. */
+  labels?: Record<string, string>;
+  /** What to make of errors before they count as plain failures. Default `[http]`. */
+  classifiers?: Classifier[];
+  /** Where the worker reports about itself. Default: standard error. */
+  logger?: Logger;
+}
+
+/** What a worker emits, for observing only. */
+export interface WorkerEvents {
+  /** Connected for the first time. */
+  ready: [];
+  /** Connected, also after every interruption. */
+  connected: [server: { id: string; version: string }];
+  disconnected: [why: string];
+  draining: [why: string];
+  /** An attempt failed. */
+  failed: [job: { id: string; type: string; attempt: number }, error: unknown];
+  /** The main loop was blocked for `ms` while these types ran. */
+  lag: [ms: number, running: string[]];
+}
+
+/** Handlers that run at once where nothing else is said. */
+export const CONCURRENCY = 10;
+const SLOTS_MAX = 10_000;
+
+/** Checks the options and makes of them what the session needs. Throws InvalidArgument that names the option. */
+export function sessionConfig(
+  sessionId: string,
+  options: WorkerOptions,
+  handlers: ReadonlyMap<string, Registration>,
+  pools: ReadonlyMap<string, ThreadPool>,
+): SessionConfig {
+  const { concurrency = CONCURRENCY, grace = "25s", leaseTtl, workerId, appVersion = "", labels = {} } = options;
+  const { prefetch = Math.min(concurrency, 16) } = options;
+  if (handlers.size === 0) throw new InvalidArgument("the worker has no handlers; call handle() before run()", { field: "handlers" });
+  checkCount(concurrency, "concurrency", 1);
+  checkCount(prefetch, "prefetch", 0);
+  return {
+    sessionId,
+    workerId: workerId ?? `${hostname()}:${process.pid}`,
+    types: [...handlers.keys()],
+    subscriptions: options.queues?.map((queue) => (typeof queue === "string" ? { queue } : queue)) ?? ownQueues(handlers, pools),
+    concurrency,
+    typeConcurrency: Object.fromEntries([...pools].map(([type, { size }]) => [type, size])),
+    slots: Math.min(concurrency + prefetch, SLOTS_MAX),
+    graceMs: toMs(grace, "grace"),
+    ...(leaseTtl !== undefined && { leaseTtlMs: toMs(leaseTtl, "leaseTtl") }),
+    info: {
+      hostname: hostname(),
+      pid: process.pid,
+      sdk: "jobwire-node",
+      sdkVersion: VERSION,
+      runtime: `node ${process.version}`,
+      appVersion,
+      labels,
+      startTime: spanOf(Date.now() - performance.now()),
+    },
+  };
+}
+
+/** The queues of the handlers' tasks. One that feeds thread pools alone gets no more jobs than these can run. */
+function ownQueues(handlers: ReadonlyMap<string, Registration>, pools: ReadonlyMap<string, ThreadPool>): SessionConfig["subscriptions"] {
+  const slots = new Map<string, number>();
+  for (const { task } of handlers.values()) {
+    const queue = task.options.queue ?? task.name;
+    slots.set(queue, (slots.get(queue) ?? 0) + (pools.get(task.name)?.size ?? Infinity));
+  }
+  return [...slots].map(([queue, maxSlots]) => (maxSlots === Infinity ? { queue } : { queue, maxSlots }));
+}
+
+function checkCount(value: number, field: string, min: number): void {
+  if (Number.isInteger(value) && value >= min && value <= SLOTS_MAX) return;
+  throw new InvalidArgument(`${field} must be a whole number from ${min} to 10,000, not ${value}`, { reason: "INVALID_FIELD", field });
+}
