@@ -11,6 +11,8 @@ from scripted import WAIT, Scripted
 
 from jobwire import App, Worker
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture
 def server() -> Iterator[Scripted]:

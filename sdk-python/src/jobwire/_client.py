@@ -89,6 +89,7 @@ class Client:
         self._timeout = to_seconds(timeout, "timeout")
         self._lock = threading.Lock()
         self._current: _Process | None = None
+        self._stand_in: _Process | None = None  # answers instead of a server, in tests: see jobwire.testing
 
     # --- enqueue ------------------------------------------------------------------------------------------------
 
@@ -198,6 +199,8 @@ class Client:
 
     @property
     def _process(self) -> _Process:
+        if self._stand_in is not None:
+            return self._stand_in
         current = self._current
         if current is not None and current.pid == os.getpid():
             return current
