@@ -89,7 +89,7 @@ def test_the_context_works_from_the_child(begin: Begin, caplog: pytest.LogCaptur
     assert outcome.checkpoint.text == '{"step":3}'
     assert not outcome.enqueue
     reports = [report for frame in frames for report in frame.progress]
-    assert reports[-1].progress.percent == 40
+    assert 40 in [report.progress.percent for report in reports]
     lines = [line for frame in frames for report in frame.logs for line in report.lines]
     assert [(line.message, line.fields["logger"]) for line in lines] == [("hello from pool.talk", "user")]
     assert "hello from pool.talk" in caplog.messages  # the worker's own log shows it too

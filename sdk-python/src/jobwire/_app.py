@@ -8,12 +8,13 @@ import weakref
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from ._client import Client
+from ._client import Client, ClientOptions
 from ._context import Context
 from ._errors import InvalidArgument
 from ._options import merge_options
 from ._tasks import Task
 from ._types import Duration, JobOptions, Queue
+from .classifiers import Classifier, http
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,10 +41,17 @@ class TaskDecorator(Protocol):
 
 
 class App(Client):
-    """A Client that knows tasks; options as for Client. Connects when something is enqueued or a worker runs."""
+    """A Client that knows tasks; options as for Client. Connects when something is enqueued or a worker runs.
 
-    def __init__(self, url: str | None = None, **options: Any) -> None:
+    classifiers: functions that say what becomes of a job whose handler let an exception through; see
+        jobwire.classifiers. Default `http`; what is given replaces it.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, classifiers: Iterable[Classifier] = (http,), **options: Unpack[ClientOptions]
+    ) -> None:
         super().__init__(url, **options)
+        self.classifiers = tuple(classifiers)
         self.tasks: dict[str, Task[..., Any]] = {}
         apps.add(self)
 
@@ -53,12 +61,14 @@ class App(Client):
         *,
         executor: Literal["loop", "thread", "process"] | None = None,
         no_retry_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        classifiers: Iterable[Classifier] = (),
         **options: Unpack[JobOptions],
     ) -> TaskDecorator:
         """Declares a job type and its handler.
 
-        The handler's parameters are the keys of the payload, a JSON object; a sole parameter that is a dataclass,
-        TypedDict or mapping is the object. A first parameter annotated `Context` (or called `ctx`) gets the Context.
+        The handler's parameters are the keys of the payload, a JSON object; a sole parameter that is a model (pydantic,
+        msgspec, protobuf), a dataclass, TypedDict or mapping is the object. A first parameter annotated `Context` (or
+        called `ctx`) gets the Context.
 
         name: the job type, `[A-Za-z0-9_.:/-]`, at most 128 characters. The same in every language.
         executor: "loop" runs it on the worker's event loop (the default for `async def`), "thread" in a thread (the
@@ -68,11 +78,13 @@ class App(Client):
             (SIGTERM), and 2 s later its process SIGKILL; if the process dies by itself, the server counts a crash and
             no attempt.
         no_retry_on: exceptions, subclasses included, after which another attempt is useless.
+        classifiers: asked before those of the App, after `no_retry_on`; see jobwire.classifiers.
         options: defaults for its jobs, see JobOptions.
         """
         if not _NAME.fullmatch(name):
             raise InvalidArgument(f"name: {name!r} must match [A-Za-z0-9_.:/-]{{1,128}}", field="name")
         defaults = merge_options({}, options)
+        asked = (*classifiers, *self.classifiers)
         exceptions = no_retry_on if isinstance(no_retry_on, tuple) else (no_retry_on,)
 
         def declare(function: Callable[..., Any], /) -> Task[..., Any]:
@@ -87,7 +99,9 @@ class App(Client):
                 )
             if name in self.tasks:
                 raise ValueError(f"{name}: there is a task of this name already")
-            task: Task[..., Any] = Task(self, function, name, defaults, executor=kind, no_retry_on=exceptions)
+            task: Task[..., Any] = Task(
+                self, function, name, defaults, executor=kind, no_retry_on=exceptions, classifiers=asked
+            )
             self.tasks[name] = task
             return task
 

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
 
 from ._batch import Batch
 from ._calls import Attempts, call_async, call_sync
@@ -52,6 +52,18 @@ class _Process:
         self.closing.set()
         self.results.close()
         self.transport.close()
+
+
+class ClientOptions(TypedDict, total=False):
+    """Options of a Client, which documents them, for `App(...)` to take as well."""
+
+    token: str | None
+    token_file: str | None
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+    timeout: Duration
+    plaintext_token: bool
 
 
 class Client:

@@ -1,8 +1,8 @@
 """JSON in and out, by type annotation.
 
 Out: JSON types, dataclasses, enums, dates and times (RFC 3339), bytes (base64), UUID and Decimal (strings), sets and
-tuples (arrays). NaN and infinity are refused. In: the same, checked against the annotation; integers stay exact.
-Nothing is looked up by a name from the wire.
+tuples (arrays), models of pydantic and msgspec, protobuf messages. NaN and infinity are refused. In: the same, checked
+against the annotation; integers stay exact. Nothing is looked up by a name from the wire.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, NewType, TypeVar, Union
 from uuid import UUID
 
+from . import _models
 from ._errors import InvalidArgument
 
 Decoder = Callable[[Any, str], Any]
@@ -66,20 +67,22 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, AbstractSet | types.MappingProxyType):
         return dict(value) if isinstance(value, types.MappingProxyType) else list(value)
-    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON form")
+    return _models.plain(value)
 
 
 def is_object_type(annotation: Any) -> bool:
-    """Whether values of this annotation are whole JSON objects: a dataclass, TypedDict or mapping."""
+    """Whether values of this annotation are whole JSON objects: a model, dataclass, TypedDict or mapping."""
     annotation = _unwrap(annotation)
     origin = typing.get_origin(annotation) or annotation
     if not isinstance(origin, type):
         return False
-    return dataclasses.is_dataclass(origin) or issubclass(origin, Mapping)
+    return dataclasses.is_dataclass(origin) or issubclass(origin, Mapping) or _models.is_model(origin)
 
 
 def decoder(annotation: Any) -> Decoder:
     """A function (JSON value, path) → value of `annotation`. TypeError for an annotation that cannot be decoded."""
+    if (adapted := _models.adapter(annotation)) is not None:
+        return _model(adapted)
     annotation = _unwrap(annotation)
     if annotation in (Any, object) or isinstance(annotation, TypeVar):
         return lambda value, path: value
@@ -93,6 +96,8 @@ def decoder(annotation: Any) -> Decoder:
     if origin is Literal:
         return _literal(args)
     base = origin or annotation
+    if (read := _models.reader(base)) is not None:
+        return _model(read)
     if isinstance(base, type):
         if issubclass(base, enum.Enum):
             return _enum(base)
@@ -110,7 +115,7 @@ def decoder(annotation: Any) -> Decoder:
             return _mapping(args)
     raise TypeError(
         f"{annotation!r} cannot be read from JSON: use JSON types, dataclasses, TypedDicts, enums, "
-        "datetime, date, timedelta, UUID, Decimal or bytes"
+        "datetime, date, timedelta, UUID, Decimal, bytes, models of pydantic or msgspec, or protobuf messages"
     )
 
 
@@ -196,6 +201,16 @@ _SIMPLE: dict[type, Decoder] = {
 }
 
 
+def _model(read: Callable[[Any], Any]) -> Decoder:
+    def decode(value: Any, path: str) -> Any:
+        try:
+            return read(value)
+        except ValueError as error:  # the libraries' own errors among them
+            raise DecodeError(f"{path}: {error}" if path else str(error)) from error
+
+    return decode
+
+
 def _union(arms: list[Decoder], annotation: Any) -> Decoder:
     # An arm that leaves the value as it is wins; otherwise the first that fits.
     def decode(value: Any, path: str) -> Any:
@@ -269,7 +284,10 @@ def _record(base: type, fields: dict[str, tuple[Any, bool]], build: Callable[...
                 values[name] = decoders[name](value[name], f"{path}.{name}" if path else name)
             elif required:
                 raise DecodeError(f"{path + '.' if path else ''}{name}: missing")
-        return build(**values)
+        try:
+            return build(**values)
+        except (TypeError, ValueError) as error:  # what the class itself thinks of them
+            raise DecodeError(f"{path or base.__name__}: {error}") from error
 
     return decode
 

@@ -99,7 +99,7 @@ class Execution:
         return _outcomes.returned(self.context, value, self.limits.max_result_bytes)
 
     def _raised(self, error: BaseException) -> Outcome | None:
-        return _outcomes.raised(self.lease, self.context, error, self.task.no_retry_on)
+        return _outcomes.raised(self.lease, self.context, error, self.task)
 
 
 class ThreadExecutor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import traceback
 from typing import Any
 
@@ -10,10 +11,12 @@ from . import _convert
 from ._context import Context
 from ._errors import Discard, InvalidArgument, JobControl, NonRetryable, Release, RetryAfter, Snooze
 from ._leases import LEASE_LOST, SHUTDOWN, TIMEOUT, Lease, Outcome, cancelled, failed, released, unprocessable
+from ._tasks import Task
 from .v1 import common_pb2, job_pb2
 from .v1 import worker_service_pb2 as pb
 
 MESSAGE_BYTES, STACK_BYTES, CAUSES_MAX = 4 << 10, 32 << 10, 5
+log = logging.getLogger("jobwire.worker")
 _THROTTLES = {None: 0, "key": job_pb2.THROTTLE_SCOPE_KEY, "queue": job_pb2.THROTTLE_SCOPE_QUEUE}
 
 
@@ -30,29 +33,43 @@ def returned(context: Context, value: Any, limit: int) -> Outcome:
     return Outcome(succeeded=pb.Succeeded(result=result), enqueue=context._to_enqueue(True))
 
 
-def raised(
-    lease: Lease, context: Context | None, error: BaseException, no_retry_on: tuple[type[BaseException], ...]
-) -> Outcome | None:
+def raised(lease: Lease, context: Context | None, error: BaseException, task: Task[Any, Any]) -> Outcome | None:
     """The handler raised `error`. None: nothing is reported, because the lease is lost."""
-    outcome = _of(lease, error, no_retry_on)
+    outcome = _of(lease, error, task)
     if outcome is not None and context is not None:
         outcome.enqueue.extend(context._to_enqueue(False))
     return outcome
 
 
-def _of(lease: Lease, error: BaseException, no_retry_on: tuple[type[BaseException], ...]) -> Outcome | None:
-    if isinstance(error, asyncio.CancelledError) and lease.cancel is not None:
-        return _obeyed(lease)
+def _of(lease: Lease, error: BaseException, task: Task[Any, Any]) -> Outcome | None:
     try:
         if isinstance(error, JobControl):
-            return _controlled(error)
+            return _controlled(error, error)
+        if lease.cancel is not None and (isinstance(error, asyncio.CancelledError) or lease.cancel == TIMEOUT):
+            return _obeyed(lease, error)
+        if isinstance(error, task.no_retry_on):
+            return Outcome(failed=pb.Failed(failure=failure(error), action=pb.FAILURE_ACTION_STOP))
+        control = _classified(error, task)
+        if control is not None:
+            return _controlled(control, error)
     except InvalidArgument as wrong:
         error = wrong  # the delay of a RetryAfter or Snooze makes no sense
-    action = pb.FAILURE_ACTION_STOP if isinstance(error, no_retry_on) else pb.FAILURE_ACTION_UNSPECIFIED
-    return Outcome(failed=pb.Failed(failure=failure(error), action=action))
+    return Outcome(failed=pb.Failed(failure=failure(error)))
 
 
-def _obeyed(lease: Lease) -> Outcome | None:
+def _classified(error: BaseException, task: Task[Any, Any]) -> JobControl | None:
+    for classify in task.classifiers:
+        try:
+            control = classify(error)
+        except Exception:
+            log.exception("the classifier %r failed on %r", classify, error)
+            continue
+        if control is not None:
+            return control
+    return None
+
+
+def _obeyed(lease: Lease, error: BaseException) -> Outcome | None:
     if lease.cancel == LEASE_LOST:
         return None
     if lease.cancel == SHUTDOWN:
@@ -60,26 +77,30 @@ def _obeyed(lease: Lease) -> Outcome | None:
     if lease.cancel == TIMEOUT:
         limit = _convert.seconds(lease.job.timeout)
         after = f" after {limit:g} s" if limit else ""
-        return failed(common_pb2.FAILURE_KIND_TIMEOUT, "jobwire.Timeout", f"the attempt timed out{after}")
+        outcome = failed(common_pb2.FAILURE_KIND_TIMEOUT, "jobwire.Timeout", f"the attempt timed out{after}")
+        if not isinstance(error, asyncio.CancelledError):
+            outcome.failed.failure.cause.CopyFrom(failure(error))
+        return outcome
     return cancelled(lease.cancel_message or lease.cancel or "")
 
 
-def _controlled(error: JobControl) -> Outcome:
-    if isinstance(error, RetryAfter):
+def _controlled(control: JobControl, error: BaseException) -> Outcome:
+    """What `control` asks for; `error` is what people see, the same unless a classifier spoke."""
+    if isinstance(control, RetryAfter):
         outcome = Outcome(failed=pb.Failed(failure=failure(error), action=pb.FAILURE_ACTION_RETRY))
-        outcome.failed.retry_delay.CopyFrom(_convert.duration(error.delay, "delay"))
+        outcome.failed.retry_delay.CopyFrom(_convert.duration(control.delay, "delay"))
         return outcome
-    if isinstance(error, Snooze):
-        snoozed = pb.Snoozed(reason=error.reason, throttle=_THROTTLES[error.throttle])  # type: ignore[arg-type]
-        snoozed.delay.CopyFrom(_convert.duration(error.delay, "delay"))
+    if isinstance(control, Snooze):
+        snoozed = pb.Snoozed(reason=control.reason, throttle=_THROTTLES[control.throttle])  # type: ignore[arg-type]
+        snoozed.delay.CopyFrom(_convert.duration(control.delay, "delay"))
         return Outcome(snoozed=snoozed)
-    if isinstance(error, Unprocessable):
-        return unprocessable(str(error))
-    if isinstance(error, Release):
-        return released(error.reason)
+    if isinstance(control, Unprocessable):
+        return unprocessable(str(control))
+    if isinstance(control, Release):
+        return released(control.reason)
     actions = {NonRetryable: pb.FAILURE_ACTION_STOP, Discard: pb.FAILURE_ACTION_DISCARD}
     action = next(
-        (action for kind, action in actions.items() if isinstance(error, kind)), pb.FAILURE_ACTION_UNSPECIFIED
+        (action for kind, action in actions.items() if isinstance(control, kind)), pb.FAILURE_ACTION_UNSPECIFIED
     )
     return Outcome(failed=pb.Failed(failure=failure(error), action=action))
 

@@ -133,12 +133,14 @@ class ProcessExecutor(ThreadExecutor):
             if execution.lease.cancel is not None:
                 self._died(execution, why)
                 return child
-        execution.end(_outcomes.raised(execution.lease, None, RuntimeError(f"no child process for it: {why}"), ()))
+        execution.end(
+            _outcomes.raised(execution.lease, None, RuntimeError(f"no child process for it: {why}"), execution.task)
+        )
         return None
 
     def _died(self, execution: Execution, why: str) -> None:
         if execution.lease.cancel is not None:  # it was to stop, and has
-            execution.end(_outcomes.raised(execution.lease, None, Cancelled(), ()))
+            execution.end(_outcomes.raised(execution.lease, None, Cancelled(), execution.task))
         else:
             self._vanished(execution, why)
 
@@ -185,7 +187,7 @@ class _Child:
                     return True
                 elif kind == words.UNKNOWN:
                     error = LookupError(f"the child process does not find {execution.task.name}: {body.decode()}")
-                    execution.end(_outcomes.raised(lease, None, error, ()))
+                    execution.end(_outcomes.raised(lease, None, error, execution.task))
                     self.begun = True
                     return True
                 else:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ._client import Client
     from ._job import Job
+    from .classifiers import Classifier
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,8 +32,8 @@ _KEYED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEY
 class Signature:
     """How the parameters of a handler map to one JSON object.
 
-    Parameters are its keys; a sole parameter that is a dataclass, TypedDict or mapping is the object itself. Keys that
-    the handler does not know are ignored, so that producers may be newer than workers.
+    Parameters are its keys; a sole parameter that is a model, dataclass, TypedDict or mapping is the object itself.
+    Keys that the handler does not know are ignored, so that producers may be newer than workers.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -133,6 +134,7 @@ class Task(Generic[P, R]):
         *,
         executor: str,
         no_retry_on: tuple[type[BaseException], ...] = (),
+        classifiers: tuple[Classifier, ...] = (),
         signature: Signature | None = None,
     ) -> None:
         self.name = name
@@ -140,6 +142,7 @@ class Task(Generic[P, R]):
         self.function = function
         self.executor = executor
         self.no_retry_on = no_retry_on
+        self.classifiers = classifiers
         self.signature = signature or Signature(function)
         self._app = app
         functools.update_wrapper(self, function)
@@ -165,6 +168,7 @@ class Task(Generic[P, R]):
             merged,
             executor=self.executor,
             no_retry_on=self.no_retry_on,
+            classifiers=self.classifiers,
             signature=self.signature,
         )
 
