@@ -166,6 +166,27 @@ impl Report {
         Ok(())
     }
 
+    /// A figure of a program that is compared with others.
+    pub fn line(
+        &mut self,
+        system: &str,
+        title: &str,
+        value: f64,
+        cores: Option<[f64; 3]>,
+        more: Value,
+    ) -> Result<(), Failure> {
+        let mut line = json!({"system": system, "metric": title, "value": value, "noise_cores": self.noise});
+        if let Some([producer, worker, store]) = cores {
+            line["cores"] = json!({"producer": producer, "worker": worker, "store": store});
+        }
+        if let Value::Object(more) = more {
+            line.as_object_mut().expect("it is one").extend(more);
+        }
+        writeln!(self.file, "{line}")?;
+        println!("{system:<12} {title:<42} {:>12}", number(value));
+        Ok(())
+    }
+
     /// Medians of all figures beside what they should reach.
     pub fn table(&self) {
         println!();
@@ -214,7 +235,7 @@ impl Report {
 }
 
 /// Thousands separated; three digits that count below.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value < 10.0 {
         return format!("{value:.2}");
     }

@@ -59,6 +59,11 @@ impl Jobs {
         Self { pad: std::iter::repeat_with(letter).take(PAYLOAD_BYTES).collect::<String>().into() }
     }
 
+    /// What fills payloads.
+    pub fn pad(&self) -> &str {
+        &self.pad
+    }
+
     pub fn job(&self, n: u64) -> Noop {
         let digits = n.checked_ilog10().unwrap_or(0) as usize + 1;
         let braces = r#"{"n":,"pad":""}"#.len();
@@ -219,7 +224,8 @@ pub async fn settled(server: &Server, waiting: u64, patience: Duration) -> Resul
     }
 }
 
-fn unfinished(stats: &QueueStats) -> u64 {
+/// Jobs that are still to be done.
+pub fn unfinished(stats: &QueueStats) -> u64 {
     (stats.ready + stats.running + stats.scheduled + stats.retrying + stats.blocked) as u64
 }
 

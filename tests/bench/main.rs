@@ -1,6 +1,7 @@
 //! `make bench`: what a server does on this machine. Starts release servers on the store that is asked for, loads them
 //! through the Rust SDK, and prints each figure beside the one to reach. `docs/benchmarks.md` describes the method.
 
+mod contest;
 mod figures;
 mod load;
 mod phases;
@@ -12,9 +13,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
+use contest::{Peer, Role, Sdk};
 use figures::Report;
 use phases::{Phase, Setting};
-use redis::Peer;
 use server::Place;
 
 /// Whatever ends the run early, in words.
@@ -29,7 +30,10 @@ struct Arguments {
     /// Redis syncs on every write (`appendfsync always`) instead of every second
     #[arg(long)]
     always: bool,
-    /// Weighs the jobs of this system, too, on the same kind of Redis
+    /// Compares this SDK, in programs of its own, with the peers that are named; nothing else is measured then
+    #[arg(long, value_enum, value_name = "SDK")]
+    sdk: Vec<Sdk>,
+    /// Another system on the same kind of Redis, to compare SDKs with; and to weigh the jobs of, if it is BullMQ
     #[arg(long, value_enum, value_name = "PEER")]
     peer: Vec<Peer>,
     /// Smaller and shorter phases: about a minute
@@ -56,6 +60,9 @@ struct Arguments {
     /// Jobs in the deep queue
     #[arg(long, default_value_t = 1_000_000)]
     depth: u64,
+    /// Is a program of the Rust SDK: what `--sdk rust` starts
+    #[arg(long, value_enum, hide = true)]
+    sdk_program: Option<Role>,
     /// Where results go, as JSON lines
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,
@@ -75,6 +82,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(role) = arguments.sdk_program {
+        return contest::run_program(role).await;
+    }
     let setting = Setting {
         program: match arguments.server {
             Some(program) => program,
@@ -90,6 +100,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         depth: arguments.depth,
     };
     let mut report = Report::create(&arguments.out, &setting).await?;
+    if !arguments.sdk.is_empty() {
+        return contest::run(&arguments.sdk, arguments.runs.max(1), &setting, &mut report).await;
+    }
     for _ in 0..arguments.runs.max(1) {
         for phase in Phase::ALL {
             let asked = arguments.only.contains(&phase) || (arguments.only.is_empty() && phase.fits(setting.place));

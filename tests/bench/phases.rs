@@ -13,9 +13,10 @@ use tokio::task::JoinSet;
 
 use crate::{
     Failure,
+    contest::Peer,
     figures::Report,
     load::{self, Jobs, Running, Trace, conserved, settled},
-    redis::{self, Peer},
+    redis,
     server::{Place, Server},
     usage::{Load, Meter, quiet},
 };
@@ -23,11 +24,11 @@ use crate::{
 /// Longest wait for jobs to get done.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest wait for other work on the machine to end.
-const QUIET_PATIENCE: Duration = Duration::from_secs(5);
+pub const QUIET_PATIENCE: Duration = Duration::from_secs(5);
 /// Callers of the concurrent enqueue.
-const CALLERS: u64 = 256;
+pub const CALLERS: u64 = 256;
 /// Rate of the open loop, jobs a second.
-const OPEN_LOOP_RATE: u32 = 50;
+pub const OPEN_LOOP_RATE: u32 = 50;
 /// Connected workers that have nothing to do.
 const IDLE_WORKERS: usize = 100;
 /// As many more, for the memory of one.

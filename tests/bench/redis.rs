@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use clap::ValueEnum;
 use jobwire_proto::v1::{self as pb, job_spec::Start, payload::Body};
 use jobwire_redis_rig::Redis;
 use serde_json::json;
 
 use crate::{
     Failure,
+    contest::{self, Peer},
     figures::Report,
     load::{self, Running, Trace, settled},
     phases::Setting,
@@ -30,13 +30,6 @@ const FIRST: u64 = 5_000;
 const LATER_S: i64 = 3_600;
 /// A call that takes longer is slow, µs.
 pub const SLOW_US: u64 = 5_000;
-
-/// Another system on the same Redis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Peer {
-    /// Got by npm when it is asked for
-    Bullmq,
-}
 
 /// Calls of each command since the server was started, those of scripts included.
 struct Calls(BTreeMap<String, u64>);
@@ -118,6 +111,7 @@ pub async fn weight(setting: &Setting, report: &mut Report) -> Result<(), Failur
         report.add(name, bytes, None, json!({"jobs": WEIGHED}))?;
     }
     if setting.peers.contains(&Peer::Bullmq) {
+        contest::install(&[Peer::Bullmq]).await?;
         bullmq(report)?;
     }
     Ok(())
@@ -162,12 +156,13 @@ fn bullmq(report: &mut Report) -> Result<(), Failure> {
         let status = command.current_dir(&dir).stdout(Stdio::null()).status()?;
         if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}").into()) }
     };
-    run(Command::new("npm").args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]))?;
     let redis = Redis::start(jobwire_redis_rig::Settings::new());
     for (name, kind) in [("bullmq_ready_job", "ready"), ("bullmq_scheduled_job", "delayed")] {
         let enqueue = |count: u64| {
             let port = redis.address().port().to_string();
-            run(Command::new("node").args(["enqueue.js", kind, &count.to_string()]).env("BENCH_PORT", port))
+            let mut command = Command::new("node");
+            command.args(["enqueue.js", kind, &count.to_string()]).env("BENCH_PORT", port);
+            run(command.env("NODE_PATH", contest::node_modules()))
         };
         enqueue(FIRST)?;
         let before = used(&redis)?;

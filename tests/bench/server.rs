@@ -158,7 +158,7 @@ fn uri(address: SocketAddr) -> http::Uri {
 }
 
 /// A Redis of its own, that remembers slow calls.
-fn redis(setting: &Setting) -> Redis {
+pub fn redis(setting: &Setting) -> Redis {
     let append = if setting.always { Append::Always } else { Append::EverySec };
     let settings = Settings::new().append(append).set("slowlog-log-slower-than", &SLOW_US.to_string());
     Redis::start(settings.set("slowlog-max-len", "1000"))
