@@ -46,6 +46,7 @@ mod peers;
 mod queues;
 pub mod retry;
 pub mod roster;
+pub mod schedule;
 mod session;
 mod sessions;
 mod settle;

@@ -7,6 +7,7 @@ pub mod limits;
 pub mod op;
 pub mod policy;
 pub mod queue;
+pub mod schedule;
 pub mod state;
 pub mod time;
 pub mod worker;
