@@ -555,6 +555,9 @@ pub struct Job {
     /// Changes with every change of the record; for optimistic updates.
     #[prost(string, tag = "23")]
     pub etag: ::prost::alloc::string::String,
+    /// The tick this run stands for, when it came from a schedule.
+    #[prost(message, optional, tag = "24")]
+    pub fire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// One lease and how it ended.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5232,31 +5235,40 @@ pub mod queue_service_server {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ScheduleSpec {
-    /// IANA name. Default UTC. A local time that a clock change skips fires right after the gap; one that occurs twice
-    /// fires the first time only.
+    /// IANA name of the zone that `cron` is in, such as "Europe/Berlin". Default UTC. If the hour field is a wildcard (`*`,
+    /// `*/n`), the expression means elapsed time and the two policies below do not matter: times in a gap are not made up
+    /// for, and repeated ones fire both times, so that an hourly job runs every real hour.
     #[prost(string, tag = "3")]
     pub time_zone: ::prost::alloc::string::String,
     /// What to enqueue. Its id and start must be empty; the job id is computed from the schedule's id and the fire time,
-    /// so a tick fires once however many servers there are.
+    /// so a tick fires once however many servers there are. Where it has a uniqueness key that is taken, the tick is skipped.
     #[prost(message, optional, tag = "4")]
     pub job: ::core::option::Option<JobSpec>,
+    /// No tick before this.
     #[prost(message, optional, tag = "5")]
     pub start_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// No tick after this. Must be after `start_time`.
     #[prost(message, optional, tag = "6")]
     pub end_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Each firing is delayed by a random part of this, fixed per schedule and tick.
+    /// Each job starts later than its tick by a random part of this, fixed per schedule and tick. At most 1 day.
     #[prost(message, optional, tag = "7")]
     pub jitter: ::core::option::Option<::prost_types::Duration>,
     #[prost(enumeration = "OverlapPolicy", tag = "8")]
     pub overlap: i32,
     #[prost(enumeration = "CatchUpPolicy", tag = "9")]
     pub catch_up: i32,
-    /// Ticks missed longer ago than this are forgotten. Default 1 h.
+    /// Ticks missed longer ago than this are forgotten, and counted as skipped. Default 1 h, at most 10 years.
     #[prost(message, optional, tag = "10")]
     pub catch_up_window: ::core::option::Option<::prost_types::Duration>,
-    /// For people.
+    /// For people. At most 1 KiB.
     #[prost(string, tag = "11")]
     pub note: ::prost::alloc::string::String,
+    /// What becomes of a fixed local time that a clock change skips.
+    #[prost(enumeration = "GapPolicy", tag = "12")]
+    pub gap: i32,
+    /// What becomes of a fixed local time that a clock change repeats.
+    #[prost(enumeration = "FoldPolicy", tag = "13")]
+    pub fold: i32,
     #[prost(oneof = "schedule_spec::Cadence", tags = "1, 2")]
     pub cadence: ::core::option::Option<schedule_spec::Cadence>,
 }
@@ -5264,9 +5276,12 @@ pub struct ScheduleSpec {
 pub mod schedule_spec {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Cadence {
-        /// Five fields, or six with seconds first, or @hourly and friends.
+        /// Five fields (minute, hour, day of month, month, day of week), or six with seconds first; names (`JAN`, `MON`), `L`,
+        /// `#` and `W` for days; or `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`. When both day fields are given,
+        /// either may match. 0 and 7 are Sunday. At most 256 bytes. An expression that never fires is refused.
         #[prost(string, tag = "1")]
         Cron(::prost::alloc::string::String),
+        /// Elapsed time between ticks, counted from `start_time`, else from the Put that set it. 1 s to 10 years.
         #[prost(message, tag = "2")]
         Interval(::prost_types::Duration),
     }
@@ -5282,24 +5297,35 @@ pub struct Schedule {
     pub paused: bool,
     #[prost(string, tag = "4")]
     pub pause_reason: ::prost::alloc::string::String,
+    /// The next five; none while it is paused. Without the jitter.
     #[prost(message, repeated, tag = "5")]
     pub next_fire_times: ::prost::alloc::vec::Vec<::prost_types::Timestamp>,
+    /// The nominal time of the latest run, as its job's `fire_time`.
     #[prost(message, optional, tag = "6")]
     pub last_fire_time: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(string, tag = "7")]
     pub last_job_id: ::prost::alloc::string::String,
+    /// Unspecified when the record is gone. Not in lists.
     #[prost(enumeration = "JobState", tag = "8")]
     pub last_job_state: i32,
+    /// Jobs enqueued, triggers and backfills included.
     #[prost(int64, tag = "9")]
     pub fired_count: i64,
+    /// Ticks without a job: by the overlap policy, missed and not caught up, in a pause, or because a uniqueness key was
+    /// taken. At most 10,000 are counted for one pause or outage.
     #[prost(int64, tag = "10")]
     pub skipped_count: i64,
     #[prost(message, optional, tag = "11")]
     pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the specification or the pause changed.
     #[prost(message, optional, tag = "12")]
     pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Changes with the specification, not with ticks and pauses.
     #[prost(string, tag = "13")]
     pub etag: ::prost::alloc::string::String,
+    /// A tick that waits for the end of the run before it, by the overlap policy.
+    #[prost(message, optional, tag = "14")]
+    pub waiting_fire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutScheduleRequest {
@@ -5310,6 +5336,7 @@ pub struct PutScheduleRequest {
     /// Refuse (ABORTED) unless the stored one has this etag.
     #[prost(string, tag = "3")]
     pub etag: ::prost::alloc::string::String,
+    /// Check, and answer what would be stored, without storing it.
     #[prost(bool, tag = "4")]
     pub validate_only: bool,
 }
@@ -5335,6 +5362,7 @@ pub struct ListSchedulesRequest {
     /// Filterable: id, type, queue, paused, tag.
     #[prost(string, tag = "1")]
     pub filter: ::prost::alloc::string::String,
+    /// Default 50, at most 1,000. By id.
     #[prost(int32, tag = "2")]
     pub page_size: i32,
     #[prost(string, tag = "3")]
@@ -5351,6 +5379,7 @@ pub struct ListSchedulesResponse {
 pub struct PauseSchedulesRequest {
     #[prost(message, optional, tag = "1")]
     pub selector: ::core::option::Option<Selector>,
+    /// Shown wherever the schedule is. At most 1 KiB. Pausing again replaces it.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
 }
@@ -5397,7 +5426,7 @@ pub struct DeleteSchedulesResponse {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PreviewScheduleRequest {
-    /// Either an existing schedule or a specification.
+    /// Either an existing schedule or a specification, whose `job` may be absent.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
@@ -5410,20 +5439,126 @@ pub struct PreviewScheduleRequest {
 pub struct PreviewScheduleResponse {
     #[prost(message, repeated, tag = "1")]
     pub fire_times: ::prost::alloc::vec::Vec<::prost_types::Timestamp>,
-    /// The expression in words: "at 02:30, Monday to Friday".
+    /// The cadence in words: "At 02:30, Monday to Friday, Europe/Berlin".
     #[prost(string, tag = "2")]
     pub description: ::prost::alloc::string::String,
 }
-/// What to do when the previous run is not finished. May gain values.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillScheduleRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// The first instant whose ticks are run.
+    #[prost(message, optional, tag = "2")]
+    pub from: ::core::option::Option<::prost_types::Timestamp>,
+    /// Ticks up to here, this instant included. Must not lie in the future, nor before `from`.
+    #[prost(message, optional, tag = "3")]
+    pub to: ::core::option::Option<::prost_types::Timestamp>,
+    /// Instead of the schedule's own policy. Unspecified = ALLOW: all of them at once.
+    #[prost(enumeration = "OverlapPolicy", tag = "4")]
+    pub overlap: i32,
+    /// Count, change nothing.
+    #[prost(bool, tag = "5")]
+    pub dry_run: bool,
+    #[prost(string, tag = "6")]
+    pub continue_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillScheduleResponse {
+    /// Ticks looked at in this call.
+    #[prost(int32, tag = "1")]
+    pub tick_count: i32,
+    /// Jobs enqueued; with `dry_run`, those that would be.
+    #[prost(int32, tag = "2")]
+    pub fired_count: i32,
+    /// Ticks whose job was there already.
+    #[prost(int32, tag = "3")]
+    pub existing_count: i32,
+    /// Ticks that the overlap policy kept from running, the one that waits (`Schedule.waiting_fire_time`) not among them.
+    #[prost(int32, tag = "4")]
+    pub skipped_count: i32,
+    /// Up to 100 of the jobs enqueued, or that would be.
+    #[prost(string, repeated, tag = "5")]
+    pub sample_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Non-empty: more may follow. Pass it back to go on, with the same other fields.
+    #[prost(string, tag = "6")]
+    pub continue_token: ::prost::alloc::string::String,
+}
+/// A fixed local time that does not exist on a day, because clocks went forward over it. May gain values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum GapPolicy {
+    /// Same as GAP_POLICY_AFTER.
+    Unspecified = 0,
+    /// Fires at the first instant after the gap. Several such times are one tick.
+    After = 1,
+    /// Does not fire that day.
+    Skip = 2,
+}
+impl GapPolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "GAP_POLICY_UNSPECIFIED",
+            Self::After => "GAP_POLICY_AFTER",
+            Self::Skip => "GAP_POLICY_SKIP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "GAP_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "GAP_POLICY_AFTER" => Some(Self::After),
+            "GAP_POLICY_SKIP" => Some(Self::Skip),
+            _ => None,
+        }
+    }
+}
+/// A fixed local time that exists twice on a day, because clocks went back over it. May gain values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FoldPolicy {
+    /// Same as FOLD_POLICY_FIRST.
+    Unspecified = 0,
+    First = 1,
+    Both = 2,
+}
+impl FoldPolicy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FOLD_POLICY_UNSPECIFIED",
+            Self::First => "FOLD_POLICY_FIRST",
+            Self::Both => "FOLD_POLICY_BOTH",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FOLD_POLICY_UNSPECIFIED" => Some(Self::Unspecified),
+            "FOLD_POLICY_FIRST" => Some(Self::First),
+            "FOLD_POLICY_BOTH" => Some(Self::Both),
+            _ => None,
+        }
+    }
+}
+/// What to do when the previous run is not finished; waiting and retrying ones are not. May gain values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum OverlapPolicy {
     /// Same as OVERLAP_POLICY_ALLOW.
     Unspecified = 0,
     Allow = 1,
+    /// The tick is skipped, and counted.
     Skip = 2,
-    /// Start one more when the running one ends.
+    /// The first such tick waits for the end of the run (`Schedule.waiting_fire_time`); later ones are skipped.
     BufferOne = 3,
+    /// The run is cancelled with 30 s of grace, and the newest tick waits for its end.
     CancelPrevious = 4,
 }
 impl OverlapPolicy {
@@ -5452,14 +5587,16 @@ impl OverlapPolicy {
         }
     }
 }
-/// What to do with ticks missed while no server ran. May gain values.
+/// What to do with ticks that were missed: handled over a minute late, because no server ran or the store was away. Those
+/// that are not caught up are counted as skipped. May gain values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum CatchUpPolicy {
     /// Same as CATCH_UP_POLICY_LAST.
     Unspecified = 0,
-    /// The most recent one only.
+    /// The most recent one only; none, when a tick that is on time comes with it.
     Last = 1,
+    /// Each of them, the oldest first.
     All = 2,
     None = 3,
 }
@@ -5579,7 +5716,8 @@ pub mod schedule_service_client {
             self
         }
         /// Create or replace the specification. Put the same thing twice and nothing changes. A pause is not part of the
-        /// specification: Put leaves it as it is.
+        /// specification: Put leaves it as it is. A changed cadence (times, zone, policies of clock changes, start, end) counts
+        /// from now and fires nothing from the past; ticks that were due before are dropped.
         pub async fn put_schedule(
             &mut self,
             request: impl tonic::IntoRequest<super::PutScheduleRequest>,
@@ -5652,6 +5790,7 @@ pub mod schedule_service_client {
                 .insert(GrpcMethod::new("jobwire.v1.ScheduleService", "ListSchedules"));
             self.inner.unary(req, path, codec).await
         }
+        /// While a schedule stands still its ticks pass, and are counted as skipped.
         pub async fn pause_schedules(
             &mut self,
             request: impl tonic::IntoRequest<super::PauseSchedulesRequest>,
@@ -5676,6 +5815,7 @@ pub mod schedule_service_client {
                 .insert(GrpcMethod::new("jobwire.v1.ScheduleService", "PauseSchedules"));
             self.inner.unary(req, path, codec).await
         }
+        /// Goes on with the next tick: nothing is caught up. BackfillSchedule does that.
         pub async fn resume_schedules(
             &mut self,
             request: impl tonic::IntoRequest<super::ResumeSchedulesRequest>,
@@ -5702,7 +5842,7 @@ pub mod schedule_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// Run it once, now, besides its times.
+        /// Run it once, now, besides its times: whatever its pause and overlap policy say. Moves no tick.
         pub async fn trigger_schedule(
             &mut self,
             request: impl tonic::IntoRequest<super::TriggerScheduleRequest>,
@@ -5729,6 +5869,7 @@ pub mod schedule_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Its jobs stay.
         pub async fn delete_schedules(
             &mut self,
             request: impl tonic::IntoRequest<super::DeleteSchedulesRequest>,
@@ -5782,6 +5923,34 @@ pub mod schedule_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Run the ticks of a past interval, paused or not, by the specification as it is now. A tick has one job, whoever fires
+        /// it: one whose job is still there is reported, not run again. At most 1,000 ticks a call; `continue_token` goes on.
+        pub async fn backfill_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackfillScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BackfillScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/jobwire.v1.ScheduleService/BackfillSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("jobwire.v1.ScheduleService", "BackfillSchedule"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5798,7 +5967,8 @@ pub mod schedule_service_server {
     #[async_trait]
     pub trait ScheduleService: std::marker::Send + std::marker::Sync + 'static {
         /// Create or replace the specification. Put the same thing twice and nothing changes. A pause is not part of the
-        /// specification: Put leaves it as it is.
+        /// specification: Put leaves it as it is. A changed cadence (times, zone, policies of clock changes, start, end) counts
+        /// from now and fires nothing from the past; ticks that were due before are dropped.
         async fn put_schedule(
             &self,
             request: tonic::Request<super::PutScheduleRequest>,
@@ -5820,6 +5990,7 @@ pub mod schedule_service_server {
             tonic::Response<super::ListSchedulesResponse>,
             tonic::Status,
         >;
+        /// While a schedule stands still its ticks pass, and are counted as skipped.
         async fn pause_schedules(
             &self,
             request: tonic::Request<super::PauseSchedulesRequest>,
@@ -5827,6 +5998,7 @@ pub mod schedule_service_server {
             tonic::Response<super::PauseSchedulesResponse>,
             tonic::Status,
         >;
+        /// Goes on with the next tick: nothing is caught up. BackfillSchedule does that.
         async fn resume_schedules(
             &self,
             request: tonic::Request<super::ResumeSchedulesRequest>,
@@ -5834,7 +6006,7 @@ pub mod schedule_service_server {
             tonic::Response<super::ResumeSchedulesResponse>,
             tonic::Status,
         >;
-        /// Run it once, now, besides its times.
+        /// Run it once, now, besides its times: whatever its pause and overlap policy say. Moves no tick.
         async fn trigger_schedule(
             &self,
             request: tonic::Request<super::TriggerScheduleRequest>,
@@ -5842,6 +6014,7 @@ pub mod schedule_service_server {
             tonic::Response<super::TriggerScheduleResponse>,
             tonic::Status,
         >;
+        /// Its jobs stay.
         async fn delete_schedules(
             &self,
             request: tonic::Request<super::DeleteSchedulesRequest>,
@@ -5855,6 +6028,15 @@ pub mod schedule_service_server {
             request: tonic::Request<super::PreviewScheduleRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PreviewScheduleResponse>,
+            tonic::Status,
+        >;
+        /// Run the ticks of a past interval, paused or not, by the specification as it is now. A tick has one job, whoever fires
+        /// it: one whose job is still there is reported, not run again. At most 1,000 ticks a call; `continue_token` goes on.
+        async fn backfill_schedule(
+            &self,
+            request: tonic::Request<super::BackfillScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BackfillScheduleResponse>,
             tonic::Status,
         >;
     }
@@ -6285,6 +6467,52 @@ pub mod schedule_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PreviewScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/jobwire.v1.ScheduleService/BackfillSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackfillScheduleSvc<T: ScheduleService>(pub Arc<T>);
+                    impl<
+                        T: ScheduleService,
+                    > tonic::server::UnaryService<super::BackfillScheduleRequest>
+                    for BackfillScheduleSvc<T> {
+                        type Response = super::BackfillScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackfillScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ScheduleService>::backfill_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackfillScheduleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

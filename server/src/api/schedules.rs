@@ -39,4 +39,8 @@ impl ScheduleService for Schedules {
     async fn preview_schedule(&self, _: Request<v1::PreviewScheduleRequest>) -> Answer<v1::PreviewScheduleResponse> {
         answer(Err(ApiError::disabled("PreviewSchedule")))
     }
+
+    async fn backfill_schedule(&self, _: Request<v1::BackfillScheduleRequest>) -> Answer<v1::BackfillScheduleResponse> {
+        answer(Err(ApiError::disabled("BackfillSchedule")))
+    }
 }

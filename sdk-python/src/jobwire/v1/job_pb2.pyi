@@ -210,7 +210,7 @@ class Unique(_message.Message):
     def __init__(self, key: _Optional[str] = ..., scope: _Optional[_Union[UniqueScope, str]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "state", "spec", "attempt", "delivery", "crashes", "create_time", "schedule_time", "start_time", "finish_time", "progress", "result", "failure", "worker_id", "session_id", "cancel_request_time", "purge_time", "attempts", "workflow_id", "node", "schedule_id", "unmet_dependencies", "etag")
+    __slots__ = ("id", "state", "spec", "attempt", "delivery", "crashes", "create_time", "schedule_time", "start_time", "finish_time", "progress", "result", "failure", "worker_id", "session_id", "cancel_request_time", "purge_time", "attempts", "workflow_id", "node", "schedule_id", "unmet_dependencies", "etag", "fire_time")
     ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -234,6 +234,7 @@ class Job(_message.Message):
     SCHEDULE_ID_FIELD_NUMBER: _ClassVar[int]
     UNMET_DEPENDENCIES_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    FIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     id: str
     state: JobState
     spec: JobSpec
@@ -257,7 +258,8 @@ class Job(_message.Message):
     schedule_id: str
     unmet_dependencies: _containers.RepeatedCompositeFieldContainer[Dependency]
     etag: str
-    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., attempt: _Optional[int] = ..., delivery: _Optional[int] = ..., crashes: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., schedule_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., worker_id: _Optional[str] = ..., session_id: _Optional[str] = ..., cancel_request_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., purge_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., workflow_id: _Optional[str] = ..., node: _Optional[str] = ..., schedule_id: _Optional[str] = ..., unmet_dependencies: _Optional[_Iterable[_Union[Dependency, _Mapping]]] = ..., etag: _Optional[str] = ...) -> None: ...
+    fire_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., attempt: _Optional[int] = ..., delivery: _Optional[int] = ..., crashes: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., schedule_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., result: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., worker_id: _Optional[str] = ..., session_id: _Optional[str] = ..., cancel_request_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., purge_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., workflow_id: _Optional[str] = ..., node: _Optional[str] = ..., schedule_id: _Optional[str] = ..., unmet_dependencies: _Optional[_Iterable[_Union[Dependency, _Mapping]]] = ..., etag: _Optional[str] = ..., fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("attempt", "delivery", "worker_id", "start_time", "finish_time", "result", "failure", "run_duration", "wait_duration")

@@ -18,7 +18,7 @@ from jobwire.v1 import common_pb2 as jobwire_dot_v1_dot_common__pb2
 from jobwire.v1 import job_pb2 as jobwire_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!jobwire/v1/schedule_service.proto\x12\njobwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17jobwire/v1/common.proto\x1a\x14jobwire/v1/job.proto\"\xb1\x03\n\x0cScheduleSpec\x12\x0e\n\x04\x63ron\x18\x01 \x01(\tH\x00\x12-\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12 \n\x03job\x18\x04 \x01(\x0b\x32\x13.jobwire.v1.JobSpec\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06jitter\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07overlap\x18\x08 \x01(\x0e\x32\x19.jobwire.v1.OverlapPolicy\x12+\n\x08\x63\x61tch_up\x18\t \x01(\x0e\x32\x19.jobwire.v1.CatchUpPolicy\x12\x32\n\x0f\x63\x61tch_up_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04note\x18\x0b \x01(\tB\t\n\x07\x63\x61\x64\x65nce\"\xac\x03\n\x08Schedule\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.jobwire.v1.ScheduleSpec\x12\x0e\n\x06paused\x18\x03 \x01(\x08\x12\x14\n\x0cpause_reason\x18\x04 \x01(\t\x12\x33\n\x0fnext_fire_times\x18\x05 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_fire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x07 \x01(\t\x12,\n\x0elast_job_state\x18\x08 \x01(\x0e\x32\x14.jobwire.v1.JobState\x12\x13\n\x0b\x66ired_count\x18\t \x01(\x03\x12\x15\n\rskipped_count\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\"m\n\x12PutScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.jobwire.v1.ScheduleSpec\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"N\n\x13PutScheduleResponse\x12&\n\x08schedule\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Schedule\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\" \n\x12GetScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\"=\n\x13GetScheduleResponse\x12&\n\x08schedule\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Schedule\"M\n\x14ListSchedulesRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListSchedulesResponse\x12\'\n\tschedules\x18\x01 \x03(\x0b\x32\x14.jobwire.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15PauseSchedulesRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Selector\x12\x0e\n\x06reason\x18\x02 \x01(\t\"@\n\x16PauseSchedulesResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.BulkResult\"@\n\x16ResumeSchedulesRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Selector\"A\n\x17ResumeSchedulesResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.BulkResult\"J\n\x16TriggerScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x07payload\x18\x02 \x01(\x0b\x32\x13.jobwire.v1.Payload\")\n\x17TriggerScheduleResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"O\n\x16\x44\x65leteSchedulesRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Selector\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"A\n\x17\x44\x65leteSchedulesResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.BulkResult\"[\n\x16PreviewScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.jobwire.v1.ScheduleSpec\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"^\n\x17PreviewScheduleResponse\x12.\n\nfire_times\x18\x01 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t*\xa5\x01\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14OVERLAP_POLICY_ALLOW\x10\x01\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x02\x12\x1d\n\x19OVERLAP_POLICY_BUFFER_ONE\x10\x03\x12\"\n\x1eOVERLAP_POLICY_CANCEL_PREVIOUS\x10\x04*}\n\rCatchUpPolicy\x12\x1f\n\x1b\x43\x41TCH_UP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41TCH_UP_POLICY_LAST\x10\x01\x12\x17\n\x13\x43\x41TCH_UP_POLICY_ALL\x10\x02\x12\x18\n\x14\x43\x41TCH_UP_POLICY_NONE\x10\x03\x32\xf3\x05\n\x0fScheduleService\x12S\n\x0bPutSchedule\x12\x1e.jobwire.v1.PutScheduleRequest\x1a\x1f.jobwire.v1.PutScheduleResponse\"\x03\x90\x02\x02\x12S\n\x0bGetSchedule\x12\x1e.jobwire.v1.GetScheduleRequest\x1a\x1f.jobwire.v1.GetScheduleResponse\"\x03\x90\x02\x01\x12Y\n\rListSchedules\x12 .jobwire.v1.ListSchedulesRequest\x1a!.jobwire.v1.ListSchedulesResponse\"\x03\x90\x02\x01\x12\\\n\x0ePauseSchedules\x12!.jobwire.v1.PauseSchedulesRequest\x1a\".jobwire.v1.PauseSchedulesResponse\"\x03\x90\x02\x02\x12_\n\x0fResumeSchedules\x12\".jobwire.v1.ResumeSchedulesRequest\x1a#.jobwire.v1.ResumeSchedulesResponse\"\x03\x90\x02\x02\x12Z\n\x0fTriggerSchedule\x12\".jobwire.v1.TriggerScheduleRequest\x1a#.jobwire.v1.TriggerScheduleResponse\x12_\n\x0f\x44\x65leteSchedules\x12\".jobwire.v1.DeleteSchedulesRequest\x1a#.jobwire.v1.DeleteSchedulesResponse\"\x03\x90\x02\x02\x12_\n\x0fPreviewSchedule\x12\".jobwire.v1.PreviewScheduleRequest\x1a#.jobwire.v1.PreviewScheduleResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!jobwire/v1/schedule_service.proto\x12\njobwire.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17jobwire/v1/common.proto\x1a\x14jobwire/v1/job.proto\"\xfb\x03\n\x0cScheduleSpec\x12\x0e\n\x04\x63ron\x18\x01 \x01(\tH\x00\x12-\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12 \n\x03job\x18\x04 \x01(\x0b\x32\x13.jobwire.v1.JobSpec\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06jitter\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07overlap\x18\x08 \x01(\x0e\x32\x19.jobwire.v1.OverlapPolicy\x12+\n\x08\x63\x61tch_up\x18\t \x01(\x0e\x32\x19.jobwire.v1.CatchUpPolicy\x12\x32\n\x0f\x63\x61tch_up_window\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04note\x18\x0b \x01(\t\x12\"\n\x03gap\x18\x0c \x01(\x0e\x32\x15.jobwire.v1.GapPolicy\x12$\n\x04\x66old\x18\r \x01(\x0e\x32\x16.jobwire.v1.FoldPolicyB\t\n\x07\x63\x61\x64\x65nce\"\xe3\x03\n\x08Schedule\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.jobwire.v1.ScheduleSpec\x12\x0e\n\x06paused\x18\x03 \x01(\x08\x12\x14\n\x0cpause_reason\x18\x04 \x01(\t\x12\x33\n\x0fnext_fire_times\x18\x05 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0elast_fire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x07 \x01(\t\x12,\n\x0elast_job_state\x18\x08 \x01(\x0e\x32\x14.jobwire.v1.JobState\x12\x13\n\x0b\x66ired_count\x18\t \x01(\x03\x12\x15\n\rskipped_count\x18\n \x01(\x03\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\r \x01(\t\x12\x35\n\x11waiting_fire_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"m\n\x12PutScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.jobwire.v1.ScheduleSpec\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"N\n\x13PutScheduleResponse\x12&\n\x08schedule\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Schedule\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\" \n\x12GetScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\"=\n\x13GetScheduleResponse\x12&\n\x08schedule\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Schedule\"M\n\x14ListSchedulesRequest\x12\x0e\n\x06\x66ilter\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Y\n\x15ListSchedulesResponse\x12\'\n\tschedules\x18\x01 \x03(\x0b\x32\x14.jobwire.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x15PauseSchedulesRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Selector\x12\x0e\n\x06reason\x18\x02 \x01(\t\"@\n\x16PauseSchedulesResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.BulkResult\"@\n\x16ResumeSchedulesRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Selector\"A\n\x17ResumeSchedulesResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.BulkResult\"J\n\x16TriggerScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x07payload\x18\x02 \x01(\x0b\x32\x13.jobwire.v1.Payload\")\n\x17TriggerScheduleResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"O\n\x16\x44\x65leteSchedulesRequest\x12&\n\x08selector\x18\x01 \x01(\x0b\x32\x14.jobwire.v1.Selector\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"A\n\x17\x44\x65leteSchedulesResponse\x12&\n\x06result\x18\x01 \x01(\x0b\x32\x16.jobwire.v1.BulkResult\"[\n\x16PreviewScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x04spec\x18\x02 \x01(\x0b\x32\x18.jobwire.v1.ScheduleSpec\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"^\n\x17PreviewScheduleResponse\x12.\n\nfire_times\x18\x01 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\xcc\x01\n\x17\x42\x61\x63kfillScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x07overlap\x18\x04 \x01(\x0e\x32\x19.jobwire.v1.OverlapPolicy\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x12\x16\n\x0e\x63ontinue_token\x18\x06 \x01(\t\"\x9e\x01\n\x18\x42\x61\x63kfillScheduleResponse\x12\x12\n\ntick_count\x18\x01 \x01(\x05\x12\x13\n\x0b\x66ired_count\x18\x02 \x01(\x05\x12\x16\n\x0e\x65xisting_count\x18\x03 \x01(\x05\x12\x15\n\rskipped_count\x18\x04 \x01(\x05\x12\x12\n\nsample_ids\x18\x05 \x03(\t\x12\x16\n\x0e\x63ontinue_token\x18\x06 \x01(\t*R\n\tGapPolicy\x12\x1a\n\x16GAP_POLICY_UNSPECIFIED\x10\x00\x12\x14\n\x10GAP_POLICY_AFTER\x10\x01\x12\x13\n\x0fGAP_POLICY_SKIP\x10\x02*V\n\nFoldPolicy\x12\x1b\n\x17\x46OLD_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46OLD_POLICY_FIRST\x10\x01\x12\x14\n\x10\x46OLD_POLICY_BOTH\x10\x02*\xa5\x01\n\rOverlapPolicy\x12\x1e\n\x1aOVERLAP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14OVERLAP_POLICY_ALLOW\x10\x01\x12\x17\n\x13OVERLAP_POLICY_SKIP\x10\x02\x12\x1d\n\x19OVERLAP_POLICY_BUFFER_ONE\x10\x03\x12\"\n\x1eOVERLAP_POLICY_CANCEL_PREVIOUS\x10\x04*}\n\rCatchUpPolicy\x12\x1f\n\x1b\x43\x41TCH_UP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43\x41TCH_UP_POLICY_LAST\x10\x01\x12\x17\n\x13\x43\x41TCH_UP_POLICY_ALL\x10\x02\x12\x18\n\x14\x43\x41TCH_UP_POLICY_NONE\x10\x03\x32\xd7\x06\n\x0fScheduleService\x12S\n\x0bPutSchedule\x12\x1e.jobwire.v1.PutScheduleRequest\x1a\x1f.jobwire.v1.PutScheduleResponse\"\x03\x90\x02\x02\x12S\n\x0bGetSchedule\x12\x1e.jobwire.v1.GetScheduleRequest\x1a\x1f.jobwire.v1.GetScheduleResponse\"\x03\x90\x02\x01\x12Y\n\rListSchedules\x12 .jobwire.v1.ListSchedulesRequest\x1a!.jobwire.v1.ListSchedulesResponse\"\x03\x90\x02\x01\x12\\\n\x0ePauseSchedules\x12!.jobwire.v1.PauseSchedulesRequest\x1a\".jobwire.v1.PauseSchedulesResponse\"\x03\x90\x02\x02\x12_\n\x0fResumeSchedules\x12\".jobwire.v1.ResumeSchedulesRequest\x1a#.jobwire.v1.ResumeSchedulesResponse\"\x03\x90\x02\x02\x12Z\n\x0fTriggerSchedule\x12\".jobwire.v1.TriggerScheduleRequest\x1a#.jobwire.v1.TriggerScheduleResponse\x12_\n\x0f\x44\x65leteSchedules\x12\".jobwire.v1.DeleteSchedulesRequest\x1a#.jobwire.v1.DeleteSchedulesResponse\"\x03\x90\x02\x02\x12_\n\x0fPreviewSchedule\x12\".jobwire.v1.PreviewScheduleRequest\x1a#.jobwire.v1.PreviewScheduleResponse\"\x03\x90\x02\x01\x12\x62\n\x10\x42\x61\x63kfillSchedule\x12#.jobwire.v1.BackfillScheduleRequest\x1a$.jobwire.v1.BackfillScheduleResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,46 +39,56 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_SCHEDULESERVICE'].methods_by_name['DeleteSchedules']._serialized_options = b'\220\002\002'
   _globals['_SCHEDULESERVICE'].methods_by_name['PreviewSchedule']._options = None
   _globals['_SCHEDULESERVICE'].methods_by_name['PreviewSchedule']._serialized_options = b'\220\002\001'
-  _globals['_OVERLAPPOLICY']._serialized_start=2223
-  _globals['_OVERLAPPOLICY']._serialized_end=2388
-  _globals['_CATCHUPPOLICY']._serialized_start=2390
-  _globals['_CATCHUPPOLICY']._serialized_end=2515
+  _globals['_SCHEDULESERVICE'].methods_by_name['BackfillSchedule']._options = None
+  _globals['_SCHEDULESERVICE'].methods_by_name['BackfillSchedule']._serialized_options = b'\220\002\002'
+  _globals['_GAPPOLICY']._serialized_start=2719
+  _globals['_GAPPOLICY']._serialized_end=2801
+  _globals['_FOLDPOLICY']._serialized_start=2803
+  _globals['_FOLDPOLICY']._serialized_end=2889
+  _globals['_OVERLAPPOLICY']._serialized_start=2892
+  _globals['_OVERLAPPOLICY']._serialized_end=3057
+  _globals['_CATCHUPPOLICY']._serialized_start=3059
+  _globals['_CATCHUPPOLICY']._serialized_end=3184
   _globals['_SCHEDULESPEC']._serialized_start=162
-  _globals['_SCHEDULESPEC']._serialized_end=595
-  _globals['_SCHEDULE']._serialized_start=598
-  _globals['_SCHEDULE']._serialized_end=1026
-  _globals['_PUTSCHEDULEREQUEST']._serialized_start=1028
-  _globals['_PUTSCHEDULEREQUEST']._serialized_end=1137
-  _globals['_PUTSCHEDULERESPONSE']._serialized_start=1139
-  _globals['_PUTSCHEDULERESPONSE']._serialized_end=1217
-  _globals['_GETSCHEDULEREQUEST']._serialized_start=1219
-  _globals['_GETSCHEDULEREQUEST']._serialized_end=1251
-  _globals['_GETSCHEDULERESPONSE']._serialized_start=1253
-  _globals['_GETSCHEDULERESPONSE']._serialized_end=1314
-  _globals['_LISTSCHEDULESREQUEST']._serialized_start=1316
-  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1393
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1395
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1484
-  _globals['_PAUSESCHEDULESREQUEST']._serialized_start=1486
-  _globals['_PAUSESCHEDULESREQUEST']._serialized_end=1565
-  _globals['_PAUSESCHEDULESRESPONSE']._serialized_start=1567
-  _globals['_PAUSESCHEDULESRESPONSE']._serialized_end=1631
-  _globals['_RESUMESCHEDULESREQUEST']._serialized_start=1633
-  _globals['_RESUMESCHEDULESREQUEST']._serialized_end=1697
-  _globals['_RESUMESCHEDULESRESPONSE']._serialized_start=1699
-  _globals['_RESUMESCHEDULESRESPONSE']._serialized_end=1764
-  _globals['_TRIGGERSCHEDULEREQUEST']._serialized_start=1766
-  _globals['_TRIGGERSCHEDULEREQUEST']._serialized_end=1840
-  _globals['_TRIGGERSCHEDULERESPONSE']._serialized_start=1842
-  _globals['_TRIGGERSCHEDULERESPONSE']._serialized_end=1883
-  _globals['_DELETESCHEDULESREQUEST']._serialized_start=1885
-  _globals['_DELETESCHEDULESREQUEST']._serialized_end=1964
-  _globals['_DELETESCHEDULESRESPONSE']._serialized_start=1966
-  _globals['_DELETESCHEDULESRESPONSE']._serialized_end=2031
-  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_start=2033
-  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_end=2124
-  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_start=2126
-  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_end=2220
-  _globals['_SCHEDULESERVICE']._serialized_start=2518
-  _globals['_SCHEDULESERVICE']._serialized_end=3273
+  _globals['_SCHEDULESPEC']._serialized_end=669
+  _globals['_SCHEDULE']._serialized_start=672
+  _globals['_SCHEDULE']._serialized_end=1155
+  _globals['_PUTSCHEDULEREQUEST']._serialized_start=1157
+  _globals['_PUTSCHEDULEREQUEST']._serialized_end=1266
+  _globals['_PUTSCHEDULERESPONSE']._serialized_start=1268
+  _globals['_PUTSCHEDULERESPONSE']._serialized_end=1346
+  _globals['_GETSCHEDULEREQUEST']._serialized_start=1348
+  _globals['_GETSCHEDULEREQUEST']._serialized_end=1380
+  _globals['_GETSCHEDULERESPONSE']._serialized_start=1382
+  _globals['_GETSCHEDULERESPONSE']._serialized_end=1443
+  _globals['_LISTSCHEDULESREQUEST']._serialized_start=1445
+  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1522
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1524
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1613
+  _globals['_PAUSESCHEDULESREQUEST']._serialized_start=1615
+  _globals['_PAUSESCHEDULESREQUEST']._serialized_end=1694
+  _globals['_PAUSESCHEDULESRESPONSE']._serialized_start=1696
+  _globals['_PAUSESCHEDULESRESPONSE']._serialized_end=1760
+  _globals['_RESUMESCHEDULESREQUEST']._serialized_start=1762
+  _globals['_RESUMESCHEDULESREQUEST']._serialized_end=1826
+  _globals['_RESUMESCHEDULESRESPONSE']._serialized_start=1828
+  _globals['_RESUMESCHEDULESRESPONSE']._serialized_end=1893
+  _globals['_TRIGGERSCHEDULEREQUEST']._serialized_start=1895
+  _globals['_TRIGGERSCHEDULEREQUEST']._serialized_end=1969
+  _globals['_TRIGGERSCHEDULERESPONSE']._serialized_start=1971
+  _globals['_TRIGGERSCHEDULERESPONSE']._serialized_end=2012
+  _globals['_DELETESCHEDULESREQUEST']._serialized_start=2014
+  _globals['_DELETESCHEDULESREQUEST']._serialized_end=2093
+  _globals['_DELETESCHEDULESRESPONSE']._serialized_start=2095
+  _globals['_DELETESCHEDULESRESPONSE']._serialized_end=2160
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_start=2162
+  _globals['_PREVIEWSCHEDULEREQUEST']._serialized_end=2253
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_start=2255
+  _globals['_PREVIEWSCHEDULERESPONSE']._serialized_end=2349
+  _globals['_BACKFILLSCHEDULEREQUEST']._serialized_start=2352
+  _globals['_BACKFILLSCHEDULEREQUEST']._serialized_end=2556
+  _globals['_BACKFILLSCHEDULERESPONSE']._serialized_start=2559
+  _globals['_BACKFILLSCHEDULERESPONSE']._serialized_end=2717
+  _globals['_SCHEDULESERVICE']._serialized_start=3187
+  _globals['_SCHEDULESERVICE']._serialized_end=4042
 # @@protoc_insertion_point(module_scope)

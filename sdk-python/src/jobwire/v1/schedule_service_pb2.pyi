@@ -10,6 +10,18 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class GapPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GAP_POLICY_UNSPECIFIED: _ClassVar[GapPolicy]
+    GAP_POLICY_AFTER: _ClassVar[GapPolicy]
+    GAP_POLICY_SKIP: _ClassVar[GapPolicy]
+
+class FoldPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FOLD_POLICY_UNSPECIFIED: _ClassVar[FoldPolicy]
+    FOLD_POLICY_FIRST: _ClassVar[FoldPolicy]
+    FOLD_POLICY_BOTH: _ClassVar[FoldPolicy]
+
 class OverlapPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OVERLAP_POLICY_UNSPECIFIED: _ClassVar[OverlapPolicy]
@@ -24,6 +36,12 @@ class CatchUpPolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CATCH_UP_POLICY_LAST: _ClassVar[CatchUpPolicy]
     CATCH_UP_POLICY_ALL: _ClassVar[CatchUpPolicy]
     CATCH_UP_POLICY_NONE: _ClassVar[CatchUpPolicy]
+GAP_POLICY_UNSPECIFIED: GapPolicy
+GAP_POLICY_AFTER: GapPolicy
+GAP_POLICY_SKIP: GapPolicy
+FOLD_POLICY_UNSPECIFIED: FoldPolicy
+FOLD_POLICY_FIRST: FoldPolicy
+FOLD_POLICY_BOTH: FoldPolicy
 OVERLAP_POLICY_UNSPECIFIED: OverlapPolicy
 OVERLAP_POLICY_ALLOW: OverlapPolicy
 OVERLAP_POLICY_SKIP: OverlapPolicy
@@ -35,7 +53,7 @@ CATCH_UP_POLICY_ALL: CatchUpPolicy
 CATCH_UP_POLICY_NONE: CatchUpPolicy
 
 class ScheduleSpec(_message.Message):
-    __slots__ = ("cron", "interval", "time_zone", "job", "start_time", "end_time", "jitter", "overlap", "catch_up", "catch_up_window", "note")
+    __slots__ = ("cron", "interval", "time_zone", "job", "start_time", "end_time", "jitter", "overlap", "catch_up", "catch_up_window", "note", "gap", "fold")
     CRON_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
     TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +65,8 @@ class ScheduleSpec(_message.Message):
     CATCH_UP_FIELD_NUMBER: _ClassVar[int]
     CATCH_UP_WINDOW_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    FOLD_FIELD_NUMBER: _ClassVar[int]
     cron: str
     interval: _duration_pb2.Duration
     time_zone: str
@@ -58,10 +78,12 @@ class ScheduleSpec(_message.Message):
     catch_up: CatchUpPolicy
     catch_up_window: _duration_pb2.Duration
     note: str
-    def __init__(self, cron: _Optional[str] = ..., interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., time_zone: _Optional[str] = ..., job: _Optional[_Union[_job_pb2.JobSpec, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., jitter: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., overlap: _Optional[_Union[OverlapPolicy, str]] = ..., catch_up: _Optional[_Union[CatchUpPolicy, str]] = ..., catch_up_window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., note: _Optional[str] = ...) -> None: ...
+    gap: GapPolicy
+    fold: FoldPolicy
+    def __init__(self, cron: _Optional[str] = ..., interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., time_zone: _Optional[str] = ..., job: _Optional[_Union[_job_pb2.JobSpec, _Mapping]] = ..., start_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., jitter: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., overlap: _Optional[_Union[OverlapPolicy, str]] = ..., catch_up: _Optional[_Union[CatchUpPolicy, str]] = ..., catch_up_window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., note: _Optional[str] = ..., gap: _Optional[_Union[GapPolicy, str]] = ..., fold: _Optional[_Union[FoldPolicy, str]] = ...) -> None: ...
 
 class Schedule(_message.Message):
-    __slots__ = ("id", "spec", "paused", "pause_reason", "next_fire_times", "last_fire_time", "last_job_id", "last_job_state", "fired_count", "skipped_count", "create_time", "update_time", "etag")
+    __slots__ = ("id", "spec", "paused", "pause_reason", "next_fire_times", "last_fire_time", "last_job_id", "last_job_state", "fired_count", "skipped_count", "create_time", "update_time", "etag", "waiting_fire_time")
     ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +97,7 @@ class Schedule(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     id: str
     spec: ScheduleSpec
     paused: bool
@@ -88,7 +111,8 @@ class Schedule(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     etag: str
-    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[ScheduleSpec, _Mapping]] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., next_fire_times: _Optional[_Iterable[_Union[_timestamp_pb2.Timestamp, _Mapping]]] = ..., last_fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_job_id: _Optional[str] = ..., last_job_state: _Optional[_Union[_job_pb2.JobState, str]] = ..., fired_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ...) -> None: ...
+    waiting_fire_time: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., spec: _Optional[_Union[ScheduleSpec, _Mapping]] = ..., paused: bool = ..., pause_reason: _Optional[str] = ..., next_fire_times: _Optional[_Iterable[_Union[_timestamp_pb2.Timestamp, _Mapping]]] = ..., last_fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., last_job_id: _Optional[str] = ..., last_job_state: _Optional[_Union[_job_pb2.JobState, str]] = ..., fired_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., etag: _Optional[str] = ..., waiting_fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PutScheduleRequest(_message.Message):
     __slots__ = ("id", "spec", "etag", "validate_only")
@@ -211,3 +235,34 @@ class PreviewScheduleResponse(_message.Message):
     fire_times: _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]
     description: str
     def __init__(self, fire_times: _Optional[_Iterable[_Union[_timestamp_pb2.Timestamp, _Mapping]]] = ..., description: _Optional[str] = ...) -> None: ...
+
+class BackfillScheduleRequest(_message.Message):
+    __slots__ = ("id", "to", "overlap", "dry_run", "continue_token")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    to: _timestamp_pb2.Timestamp
+    overlap: OverlapPolicy
+    dry_run: bool
+    continue_token: str
+    def __init__(self, id: _Optional[str] = ..., to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., overlap: _Optional[_Union[OverlapPolicy, str]] = ..., dry_run: bool = ..., continue_token: _Optional[str] = ..., **kwargs) -> None: ...
+
+class BackfillScheduleResponse(_message.Message):
+    __slots__ = ("tick_count", "fired_count", "existing_count", "skipped_count", "sample_ids", "continue_token")
+    TICK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FIRED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXISTING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tick_count: int
+    fired_count: int
+    existing_count: int
+    skipped_count: int
+    sample_ids: _containers.RepeatedScalarFieldContainer[str]
+    continue_token: str
+    def __init__(self, tick_count: _Optional[int] = ..., fired_count: _Optional[int] = ..., existing_count: _Optional[int] = ..., skipped_count: _Optional[int] = ..., sample_ids: _Optional[_Iterable[str]] = ..., continue_token: _Optional[str] = ...) -> None: ...

@@ -54,6 +54,11 @@ class ScheduleServiceStub(object):
                 request_serializer=jobwire_dot_v1_dot_schedule__service__pb2.PreviewScheduleRequest.SerializeToString,
                 response_deserializer=jobwire_dot_v1_dot_schedule__service__pb2.PreviewScheduleResponse.FromString,
                 )
+        self.BackfillSchedule = channel.unary_unary(
+                '/jobwire.v1.ScheduleService/BackfillSchedule',
+                request_serializer=jobwire_dot_v1_dot_schedule__service__pb2.BackfillScheduleRequest.SerializeToString,
+                response_deserializer=jobwire_dot_v1_dot_schedule__service__pb2.BackfillScheduleResponse.FromString,
+                )
 
 
 class ScheduleServiceServicer(object):
@@ -61,7 +66,8 @@ class ScheduleServiceServicer(object):
 
     def PutSchedule(self, request, context):
         """Create or replace the specification. Put the same thing twice and nothing changes. A pause is not part of the
-        specification: Put leaves it as it is.
+        specification: Put leaves it as it is. A changed cadence (times, zone, policies of clock changes, start, end) counts
+        from now and fires nothing from the past; ticks that were due before are dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,32 +86,43 @@ class ScheduleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PauseSchedules(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """While a schedule stands still its ticks pass, and are counted as skipped.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSchedules(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Goes on with the next tick: nothing is caught up. BackfillSchedule does that.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSchedule(self, request, context):
-        """Run it once, now, besides its times.
+        """Run it once, now, besides its times: whatever its pause and overlap policy say. Moves no tick.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSchedules(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Its jobs stay.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PreviewSchedule(self, request, context):
         """The next fire times of a specification, existing or not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BackfillSchedule(self, request, context):
+        """Run the ticks of a past interval, paused or not, by the specification as it is now. A tick has one job, whoever fires
+        it: one whose job is still there is reported, not run again. At most 1,000 ticks a call; `continue_token` goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +170,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.PreviewSchedule,
                     request_deserializer=jobwire_dot_v1_dot_schedule__service__pb2.PreviewScheduleRequest.FromString,
                     response_serializer=jobwire_dot_v1_dot_schedule__service__pb2.PreviewScheduleResponse.SerializeToString,
+            ),
+            'BackfillSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.BackfillSchedule,
+                    request_deserializer=jobwire_dot_v1_dot_schedule__service__pb2.BackfillScheduleRequest.FromString,
+                    response_serializer=jobwire_dot_v1_dot_schedule__service__pb2.BackfillScheduleResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -297,5 +319,22 @@ class ScheduleService(object):
         return grpc.experimental.unary_unary(request, target, '/jobwire.v1.ScheduleService/PreviewSchedule',
             jobwire_dot_v1_dot_schedule__service__pb2.PreviewScheduleRequest.SerializeToString,
             jobwire_dot_v1_dot_schedule__service__pb2.PreviewScheduleResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def BackfillSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/jobwire.v1.ScheduleService/BackfillSchedule',
+            jobwire_dot_v1_dot_schedule__service__pb2.BackfillScheduleRequest.SerializeToString,
+            jobwire_dot_v1_dot_schedule__service__pb2.BackfillScheduleResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file jobwire/v1/schedule_service.proto.
  */
 export const file_jobwire_v1_schedule_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFqb2J3aXJlL3YxL3NjaGVkdWxlX3NlcnZpY2UucHJvdG8SCmpvYndpcmUudjEisQMKDFNjaGVkdWxlU3BlYxIOCgRjcm9uGAEgASgJSAASLQoIaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IABIRCgl0aW1lX3pvbmUYAyABKAkSIAoDam9iGAQgASgLMhMuam9id2lyZS52MS5Kb2JTcGVjEi4KCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgZqaXR0ZXIYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHb3ZlcmxhcBgIIAEoDjIZLmpvYndpcmUudjEuT3ZlcmxhcFBvbGljeRIrCghjYXRjaF91cBgJIAEoDjIZLmpvYndpcmUudjEuQ2F0Y2hVcFBvbGljeRIyCg9jYXRjaF91cF93aW5kb3cYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEbm90ZRgLIAEoCUIJCgdjYWRlbmNlIqwDCghTY2hlZHVsZRIKCgJpZBgBIAEoCRImCgRzcGVjGAIgASgLMhguam9id2lyZS52MS5TY2hlZHVsZVNwZWMSDgoGcGF1c2VkGAMgASgIEhQKDHBhdXNlX3JlYXNvbhgEIAEoCRIzCg9uZXh0X2ZpcmVfdGltZXMYBSADKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjIKDmxhc3RfZmlyZV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtsYXN0X2pvYl9pZBgHIAEoCRIsCg5sYXN0X2pvYl9zdGF0ZRgIIAEoDjIULmpvYndpcmUudjEuSm9iU3RhdGUSEwoLZmlyZWRfY291bnQYCSABKAMSFQoNc2tpcHBlZF9jb3VudBgKIAEoAxIvCgtjcmVhdGVfdGltZRgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYDSABKAkibQoSUHV0U2NoZWR1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEiYKBHNwZWMYAiABKAsyGC5qb2J3aXJlLnYxLlNjaGVkdWxlU3BlYxIMCgRldGFnGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgiTgoTUHV0U2NoZWR1bGVSZXNwb25zZRImCghzY2hlZHVsZRgBIAEoCzIULmpvYndpcmUudjEuU2NoZWR1bGUSDwoHY3JlYXRlZBgCIAEoCCIgChJHZXRTY2hlZHVsZVJlcXVlc3QSCgoCaWQYASABKAkiPQoTR2V0U2NoZWR1bGVSZXNwb25zZRImCghzY2hlZHVsZRgBIAEoCzIULmpvYndpcmUudjEuU2NoZWR1bGUiTQoUTGlzdFNjaGVkdWxlc1JlcXVlc3QSDgoGZmlsdGVyGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIlkKFUxpc3RTY2hlZHVsZXNSZXNwb25zZRInCglzY2hlZHVsZXMYASADKAsyFC5qb2J3aXJlLnYxLlNjaGVkdWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJPChVQYXVzZVNjaGVkdWxlc1JlcXVlc3QSJgoIc2VsZWN0b3IYASABKAsyFC5qb2J3aXJlLnYxLlNlbGVjdG9yEg4KBnJlYXNvbhgCIAEoCSJAChZQYXVzZVNjaGVkdWxlc1Jlc3BvbnNlEiYKBnJlc3VsdBgBIAEoCzIWLmpvYndpcmUudjEuQnVsa1Jlc3VsdCJAChZSZXN1bWVTY2hlZHVsZXNSZXF1ZXN0EiYKCHNlbGVjdG9yGAEgASgLMhQuam9id2lyZS52MS5TZWxlY3RvciJBChdSZXN1bWVTY2hlZHVsZXNSZXNwb25zZRImCgZyZXN1bHQYASABKAsyFi5qb2J3aXJlLnYxLkJ1bGtSZXN1bHQiSgoWVHJpZ2dlclNjaGVkdWxlUmVxdWVzdBIKCgJpZBgBIAEoCRIkCgdwYXlsb2FkGAIgASgLMhMuam9id2lyZS52MS5QYXlsb2FkIikKF1RyaWdnZXJTY2hlZHVsZVJlc3BvbnNlEg4KBmpvYl9pZBgBIAEoCSJPChZEZWxldGVTY2hlZHVsZXNSZXF1ZXN0EiYKCHNlbGVjdG9yGAEgASgLMhQuam9id2lyZS52MS5TZWxlY3RvchINCgVmb3JjZRgCIAEoCCJBChdEZWxldGVTY2hlZHVsZXNSZXNwb25zZRImCgZyZXN1bHQYASABKAsyFi5qb2J3aXJlLnYxLkJ1bGtSZXN1bHQiWwoWUHJldmlld1NjaGVkdWxlUmVxdWVzdBIKCgJpZBgBIAEoCRImCgRzcGVjGAIgASgLMhguam9id2lyZS52MS5TY2hlZHVsZVNwZWMSDQoFY291bnQYAyABKAUiXgoXUHJldmlld1NjaGVkdWxlUmVzcG9uc2USLgoKZmlyZV90aW1lcxgBIAMoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLZGVzY3JpcHRpb24YAiABKAkqpQEKDU92ZXJsYXBQb2xpY3kSHgoaT1ZFUkxBUF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRPVkVSTEFQX1BPTElDWV9BTExPVxABEhcKE09WRVJMQVBfUE9MSUNZX1NLSVAQAhIdChlPVkVSTEFQX1BPTElDWV9CVUZGRVJfT05FEAMSIgoeT1ZFUkxBUF9QT0xJQ1lfQ0FOQ0VMX1BSRVZJT1VTEAQqfQoNQ2F0Y2hVcFBvbGljeRIfChtDQVRDSF9VUF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRDQVRDSF9VUF9QT0xJQ1lfTEFTVBABEhcKE0NBVENIX1VQX1BPTElDWV9BTEwQAhIYChRDQVRDSF9VUF9QT0xJQ1lfTk9ORRADMvMFCg9TY2hlZHVsZVNlcnZpY2USUwoLUHV0U2NoZWR1bGUSHi5qb2J3aXJlLnYxLlB1dFNjaGVkdWxlUmVxdWVzdBofLmpvYndpcmUudjEuUHV0U2NoZWR1bGVSZXNwb25zZSIDkAICElMKC0dldFNjaGVkdWxlEh4uam9id2lyZS52MS5HZXRTY2hlZHVsZVJlcXVlc3QaHy5qb2J3aXJlLnYxLkdldFNjaGVkdWxlUmVzcG9uc2UiA5ACARJZCg1MaXN0U2NoZWR1bGVzEiAuam9id2lyZS52MS5MaXN0U2NoZWR1bGVzUmVxdWVzdBohLmpvYndpcmUudjEuTGlzdFNjaGVkdWxlc1Jlc3BvbnNlIgOQAgESXAoOUGF1c2VTY2hlZHVsZXMSIS5qb2J3aXJlLnYxLlBhdXNlU2NoZWR1bGVzUmVxdWVzdBoiLmpvYndpcmUudjEuUGF1c2VTY2hlZHVsZXNSZXNwb25zZSIDkAICEl8KD1Jlc3VtZVNjaGVkdWxlcxIiLmpvYndpcmUudjEuUmVzdW1lU2NoZWR1bGVzUmVxdWVzdBojLmpvYndpcmUudjEuUmVzdW1lU2NoZWR1bGVzUmVzcG9uc2UiA5ACAhJaCg9UcmlnZ2VyU2NoZWR1bGUSIi5qb2J3aXJlLnYxLlRyaWdnZXJTY2hlZHVsZVJlcXVlc3QaIy5qb2J3aXJlLnYxLlRyaWdnZXJTY2hlZHVsZVJlc3BvbnNlEl8KD0RlbGV0ZVNjaGVkdWxlcxIiLmpvYndpcmUudjEuRGVsZXRlU2NoZWR1bGVzUmVxdWVzdBojLmpvYndpcmUudjEuRGVsZXRlU2NoZWR1bGVzUmVzcG9uc2UiA5ACAhJfCg9QcmV2aWV3U2NoZWR1bGUSIi5qb2J3aXJlLnYxLlByZXZpZXdTY2hlZHVsZVJlcXVlc3QaIy5qb2J3aXJlLnYxLlByZXZpZXdTY2hlZHVsZVJlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_jobwire_v1_common, file_jobwire_v1_job]);
+  fileDesc("CiFqb2J3aXJlL3YxL3NjaGVkdWxlX3NlcnZpY2UucHJvdG8SCmpvYndpcmUudjEi+wMKDFNjaGVkdWxlU3BlYxIOCgRjcm9uGAEgASgJSAASLQoIaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25IABIRCgl0aW1lX3pvbmUYAyABKAkSIAoDam9iGAQgASgLMhMuam9id2lyZS52MS5Kb2JTcGVjEi4KCnN0YXJ0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgZqaXR0ZXIYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKgoHb3ZlcmxhcBgIIAEoDjIZLmpvYndpcmUudjEuT3ZlcmxhcFBvbGljeRIrCghjYXRjaF91cBgJIAEoDjIZLmpvYndpcmUudjEuQ2F0Y2hVcFBvbGljeRIyCg9jYXRjaF91cF93aW5kb3cYCiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDAoEbm90ZRgLIAEoCRIiCgNnYXAYDCABKA4yFS5qb2J3aXJlLnYxLkdhcFBvbGljeRIkCgRmb2xkGA0gASgOMhYuam9id2lyZS52MS5Gb2xkUG9saWN5QgkKB2NhZGVuY2Ui4wMKCFNjaGVkdWxlEgoKAmlkGAEgASgJEiYKBHNwZWMYAiABKAsyGC5qb2J3aXJlLnYxLlNjaGVkdWxlU3BlYxIOCgZwYXVzZWQYAyABKAgSFAoMcGF1c2VfcmVhc29uGAQgASgJEjMKD25leHRfZmlyZV90aW1lcxgFIAMoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMgoObGFzdF9maXJlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2xhc3Rfam9iX2lkGAcgASgJEiwKDmxhc3Rfam9iX3N0YXRlGAggASgOMhQuam9id2lyZS52MS5Kb2JTdGF0ZRITCgtmaXJlZF9jb3VudBgJIAEoAxIVCg1za2lwcGVkX2NvdW50GAogASgDEi8KC2NyZWF0ZV90aW1lGAsgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgMIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgNIAEoCRI1ChF3YWl0aW5nX2ZpcmVfdGltZRgOIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAibQoSUHV0U2NoZWR1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEiYKBHNwZWMYAiABKAsyGC5qb2J3aXJlLnYxLlNjaGVkdWxlU3BlYxIMCgRldGFnGAMgASgJEhUKDXZhbGlkYXRlX29ubHkYBCABKAgiTgoTUHV0U2NoZWR1bGVSZXNwb25zZRImCghzY2hlZHVsZRgBIAEoCzIULmpvYndpcmUudjEuU2NoZWR1bGUSDwoHY3JlYXRlZBgCIAEoCCIgChJHZXRTY2hlZHVsZVJlcXVlc3QSCgoCaWQYASABKAkiPQoTR2V0U2NoZWR1bGVSZXNwb25zZRImCghzY2hlZHVsZRgBIAEoCzIULmpvYndpcmUudjEuU2NoZWR1bGUiTQoUTGlzdFNjaGVkdWxlc1JlcXVlc3QSDgoGZmlsdGVyGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIlkKFUxpc3RTY2hlZHVsZXNSZXNwb25zZRInCglzY2hlZHVsZXMYASADKAsyFC5qb2J3aXJlLnYxLlNjaGVkdWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJPChVQYXVzZVNjaGVkdWxlc1JlcXVlc3QSJgoIc2VsZWN0b3IYASABKAsyFC5qb2J3aXJlLnYxLlNlbGVjdG9yEg4KBnJlYXNvbhgCIAEoCSJAChZQYXVzZVNjaGVkdWxlc1Jlc3BvbnNlEiYKBnJlc3VsdBgBIAEoCzIWLmpvYndpcmUudjEuQnVsa1Jlc3VsdCJAChZSZXN1bWVTY2hlZHVsZXNSZXF1ZXN0EiYKCHNlbGVjdG9yGAEgASgLMhQuam9id2lyZS52MS5TZWxlY3RvciJBChdSZXN1bWVTY2hlZHVsZXNSZXNwb25zZRImCgZyZXN1bHQYASABKAsyFi5qb2J3aXJlLnYxLkJ1bGtSZXN1bHQiSgoWVHJpZ2dlclNjaGVkdWxlUmVxdWVzdBIKCgJpZBgBIAEoCRIkCgdwYXlsb2FkGAIgASgLMhMuam9id2lyZS52MS5QYXlsb2FkIikKF1RyaWdnZXJTY2hlZHVsZVJlc3BvbnNlEg4KBmpvYl9pZBgBIAEoCSJPChZEZWxldGVTY2hlZHVsZXNSZXF1ZXN0EiYKCHNlbGVjdG9yGAEgASgLMhQuam9id2lyZS52MS5TZWxlY3RvchINCgVmb3JjZRgCIAEoCCJBChdEZWxldGVTY2hlZHVsZXNSZXNwb25zZRImCgZyZXN1bHQYASABKAsyFi5qb2J3aXJlLnYxLkJ1bGtSZXN1bHQiWwoWUHJldmlld1NjaGVkdWxlUmVxdWVzdBIKCgJpZBgBIAEoCRImCgRzcGVjGAIgASgLMhguam9id2lyZS52MS5TY2hlZHVsZVNwZWMSDQoFY291bnQYAyABKAUiXgoXUHJldmlld1NjaGVkdWxlUmVzcG9uc2USLgoKZmlyZV90aW1lcxgBIAMoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLZGVzY3JpcHRpb24YAiABKAkizAEKF0JhY2tmaWxsU2NoZWR1bGVSZXF1ZXN0EgoKAmlkGAEgASgJEigKBGZyb20YAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiYKAnRvGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIqCgdvdmVybGFwGAQgASgOMhkuam9id2lyZS52MS5PdmVybGFwUG9saWN5Eg8KB2RyeV9ydW4YBSABKAgSFgoOY29udGludWVfdG9rZW4YBiABKAkingEKGEJhY2tmaWxsU2NoZWR1bGVSZXNwb25zZRISCgp0aWNrX2NvdW50GAEgASgFEhMKC2ZpcmVkX2NvdW50GAIgASgFEhYKDmV4aXN0aW5nX2NvdW50GAMgASgFEhUKDXNraXBwZWRfY291bnQYBCABKAUSEgoKc2FtcGxlX2lkcxgFIAMoCRIWCg5jb250aW51ZV90b2tlbhgGIAEoCSpSCglHYXBQb2xpY3kSGgoWR0FQX1BPTElDWV9VTlNQRUNJRklFRBAAEhQKEEdBUF9QT0xJQ1lfQUZURVIQARITCg9HQVBfUE9MSUNZX1NLSVAQAipWCgpGb2xkUG9saWN5EhsKF0ZPTERfUE9MSUNZX1VOU1BFQ0lGSUVEEAASFQoRRk9MRF9QT0xJQ1lfRklSU1QQARIUChBGT0xEX1BPTElDWV9CT1RIEAIqpQEKDU92ZXJsYXBQb2xpY3kSHgoaT1ZFUkxBUF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRPVkVSTEFQX1BPTElDWV9BTExPVxABEhcKE09WRVJMQVBfUE9MSUNZX1NLSVAQAhIdChlPVkVSTEFQX1BPTElDWV9CVUZGRVJfT05FEAMSIgoeT1ZFUkxBUF9QT0xJQ1lfQ0FOQ0VMX1BSRVZJT1VTEAQqfQoNQ2F0Y2hVcFBvbGljeRIfChtDQVRDSF9VUF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIYChRDQVRDSF9VUF9QT0xJQ1lfTEFTVBABEhcKE0NBVENIX1VQX1BPTElDWV9BTEwQAhIYChRDQVRDSF9VUF9QT0xJQ1lfTk9ORRADMtcGCg9TY2hlZHVsZVNlcnZpY2USUwoLUHV0U2NoZWR1bGUSHi5qb2J3aXJlLnYxLlB1dFNjaGVkdWxlUmVxdWVzdBofLmpvYndpcmUudjEuUHV0U2NoZWR1bGVSZXNwb25zZSIDkAICElMKC0dldFNjaGVkdWxlEh4uam9id2lyZS52MS5HZXRTY2hlZHVsZVJlcXVlc3QaHy5qb2J3aXJlLnYxLkdldFNjaGVkdWxlUmVzcG9uc2UiA5ACARJZCg1MaXN0U2NoZWR1bGVzEiAuam9id2lyZS52MS5MaXN0U2NoZWR1bGVzUmVxdWVzdBohLmpvYndpcmUudjEuTGlzdFNjaGVkdWxlc1Jlc3BvbnNlIgOQAgESXAoOUGF1c2VTY2hlZHVsZXMSIS5qb2J3aXJlLnYxLlBhdXNlU2NoZWR1bGVzUmVxdWVzdBoiLmpvYndpcmUudjEuUGF1c2VTY2hlZHVsZXNSZXNwb25zZSIDkAICEl8KD1Jlc3VtZVNjaGVkdWxlcxIiLmpvYndpcmUudjEuUmVzdW1lU2NoZWR1bGVzUmVxdWVzdBojLmpvYndpcmUudjEuUmVzdW1lU2NoZWR1bGVzUmVzcG9uc2UiA5ACAhJaCg9UcmlnZ2VyU2NoZWR1bGUSIi5qb2J3aXJlLnYxLlRyaWdnZXJTY2hlZHVsZVJlcXVlc3QaIy5qb2J3aXJlLnYxLlRyaWdnZXJTY2hlZHVsZVJlc3BvbnNlEl8KD0RlbGV0ZVNjaGVkdWxlcxIiLmpvYndpcmUudjEuRGVsZXRlU2NoZWR1bGVzUmVxdWVzdBojLmpvYndpcmUudjEuRGVsZXRlU2NoZWR1bGVzUmVzcG9uc2UiA5ACAhJfCg9QcmV2aWV3U2NoZWR1bGUSIi5qb2J3aXJlLnYxLlByZXZpZXdTY2hlZHVsZVJlcXVlc3QaIy5qb2J3aXJlLnYxLlByZXZpZXdTY2hlZHVsZVJlc3BvbnNlIgOQAgESYgoQQmFja2ZpbGxTY2hlZHVsZRIjLmpvYndpcmUudjEuQmFja2ZpbGxTY2hlZHVsZVJlcXVlc3QaJC5qb2J3aXJlLnYxLkJhY2tmaWxsU2NoZWR1bGVSZXNwb25zZSIDkAICYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_jobwire_v1_common, file_jobwire_v1_job]);
 
 /**
  * @generated from message jobwire.v1.ScheduleSpec
@@ -29,7 +29,9 @@ export type ScheduleSpec = Message<"jobwire.v1.ScheduleSpec"> & {
    */
   cadence: {
     /**
-     * Five fields, or six with seconds first, or @hourly and friends.
+     * Five fields (minute, hour, day of month, month, day of week), or six with seconds first; names (`JAN`, `MON`), `L`,
+     * `#` and `W` for days; or `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`. When both day fields are given,
+     * either may match. 0 and 7 are Sunday. At most 256 bytes. An expression that never fires is refused.
      *
      * @generated from field: string cron = 1;
      */
@@ -37,6 +39,8 @@ export type ScheduleSpec = Message<"jobwire.v1.ScheduleSpec"> & {
     case: "cron";
   } | {
     /**
+     * Elapsed time between ticks, counted from `start_time`, else from the Put that set it. 1 s to 10 years.
+     *
      * @generated from field: google.protobuf.Duration interval = 2;
      */
     value: Duration;
@@ -44,8 +48,9 @@ export type ScheduleSpec = Message<"jobwire.v1.ScheduleSpec"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * IANA name. Default UTC. A local time that a clock change skips fires right after the gap; one that occurs twice
-   * fires the first time only.
+   * IANA name of the zone that `cron` is in, such as "Europe/Berlin". Default UTC. If the hour field is a wildcard (`*`,
+   * `*\/n`), the expression means elapsed time and the two policies below do not matter: times in a gap are not made up
+   * for, and repeated ones fire both times, so that an hourly job runs every real hour.
    *
    * @generated from field: string time_zone = 3;
    */
@@ -53,24 +58,28 @@ export type ScheduleSpec = Message<"jobwire.v1.ScheduleSpec"> & {
 
   /**
    * What to enqueue. Its id and start must be empty; the job id is computed from the schedule's id and the fire time,
-   * so a tick fires once however many servers there are.
+   * so a tick fires once however many servers there are. Where it has a uniqueness key that is taken, the tick is skipped.
    *
    * @generated from field: jobwire.v1.JobSpec job = 4;
    */
   job?: JobSpec | undefined;
 
   /**
+   * No tick before this.
+   *
    * @generated from field: google.protobuf.Timestamp start_time = 5;
    */
   startTime?: Timestamp | undefined;
 
   /**
+   * No tick after this. Must be after `start_time`.
+   *
    * @generated from field: google.protobuf.Timestamp end_time = 6;
    */
   endTime?: Timestamp | undefined;
 
   /**
-   * Each firing is delayed by a random part of this, fixed per schedule and tick.
+   * Each job starts later than its tick by a random part of this, fixed per schedule and tick. At most 1 day.
    *
    * @generated from field: google.protobuf.Duration jitter = 7;
    */
@@ -87,18 +96,32 @@ export type ScheduleSpec = Message<"jobwire.v1.ScheduleSpec"> & {
   catchUp: CatchUpPolicy;
 
   /**
-   * Ticks missed longer ago than this are forgotten. Default 1 h.
+   * Ticks missed longer ago than this are forgotten, and counted as skipped. Default 1 h, at most 10 years.
    *
    * @generated from field: google.protobuf.Duration catch_up_window = 10;
    */
   catchUpWindow?: Duration | undefined;
 
   /**
-   * For people.
+   * For people. At most 1 KiB.
    *
    * @generated from field: string note = 11;
    */
   note: string;
+
+  /**
+   * What becomes of a fixed local time that a clock change skips.
+   *
+   * @generated from field: jobwire.v1.GapPolicy gap = 12;
+   */
+  gap: GapPolicy;
+
+  /**
+   * What becomes of a fixed local time that a clock change repeats.
+   *
+   * @generated from field: jobwire.v1.FoldPolicy fold = 13;
+   */
+  fold: FoldPolicy;
 };
 
 /**
@@ -135,11 +158,15 @@ export type Schedule = Message<"jobwire.v1.Schedule"> & {
   pauseReason: string;
 
   /**
+   * The next five; none while it is paused. Without the jitter.
+   *
    * @generated from field: repeated google.protobuf.Timestamp next_fire_times = 5;
    */
   nextFireTimes: Timestamp[];
 
   /**
+   * The nominal time of the latest run, as its job's `fire_time`.
+   *
    * @generated from field: google.protobuf.Timestamp last_fire_time = 6;
    */
   lastFireTime?: Timestamp | undefined;
@@ -150,16 +177,23 @@ export type Schedule = Message<"jobwire.v1.Schedule"> & {
   lastJobId: string;
 
   /**
+   * Unspecified when the record is gone. Not in lists.
+   *
    * @generated from field: jobwire.v1.JobState last_job_state = 8;
    */
   lastJobState: JobState;
 
   /**
+   * Jobs enqueued, triggers and backfills included.
+   *
    * @generated from field: int64 fired_count = 9;
    */
   firedCount: bigint;
 
   /**
+   * Ticks without a job: by the overlap policy, missed and not caught up, in a pause, or because a uniqueness key was
+   * taken. At most 10,000 are counted for one pause or outage.
+   *
    * @generated from field: int64 skipped_count = 10;
    */
   skippedCount: bigint;
@@ -170,14 +204,25 @@ export type Schedule = Message<"jobwire.v1.Schedule"> & {
   createTime?: Timestamp | undefined;
 
   /**
+   * When the specification or the pause changed.
+   *
    * @generated from field: google.protobuf.Timestamp update_time = 12;
    */
   updateTime?: Timestamp | undefined;
 
   /**
+   * Changes with the specification, not with ticks and pauses.
+   *
    * @generated from field: string etag = 13;
    */
   etag: string;
+
+  /**
+   * A tick that waits for the end of the run before it, by the overlap policy.
+   *
+   * @generated from field: google.protobuf.Timestamp waiting_fire_time = 14;
+   */
+  waitingFireTime?: Timestamp | undefined;
 };
 
 /**
@@ -209,6 +254,8 @@ export type PutScheduleRequest = Message<"jobwire.v1.PutScheduleRequest"> & {
   etag: string;
 
   /**
+   * Check, and answer what would be stored, without storing it.
+   *
    * @generated from field: bool validate_only = 4;
    */
   validateOnly: boolean;
@@ -289,6 +336,8 @@ export type ListSchedulesRequest = Message<"jobwire.v1.ListSchedulesRequest"> & 
   filter: string;
 
   /**
+   * Default 50, at most 1,000. By id.
+   *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
@@ -338,6 +387,8 @@ export type PauseSchedulesRequest = Message<"jobwire.v1.PauseSchedulesRequest"> 
   selector?: Selector | undefined;
 
   /**
+   * Shown wherever the schedule is. At most 1 KiB. Pausing again replaces it.
+   *
    * @generated from field: string reason = 2;
    */
   reason: string;
@@ -488,7 +539,7 @@ export const DeleteSchedulesResponseSchema: GenMessage<DeleteSchedulesResponse> 
  */
 export type PreviewScheduleRequest = Message<"jobwire.v1.PreviewScheduleRequest"> & {
   /**
-   * Either an existing schedule or a specification.
+   * Either an existing schedule or a specification, whose `job` may be absent.
    *
    * @generated from field: string id = 1;
    */
@@ -524,7 +575,7 @@ export type PreviewScheduleResponse = Message<"jobwire.v1.PreviewScheduleRespons
   fireTimes: Timestamp[];
 
   /**
-   * The expression in words: "at 02:30, Monday to Friday".
+   * The cadence in words: "At 02:30, Monday to Friday, Europe/Berlin".
    *
    * @generated from field: string description = 2;
    */
@@ -539,7 +590,175 @@ export const PreviewScheduleResponseSchema: GenMessage<PreviewScheduleResponse> 
   messageDesc(file_jobwire_v1_schedule_service, 17);
 
 /**
- * What to do when the previous run is not finished. May gain values.
+ * @generated from message jobwire.v1.BackfillScheduleRequest
+ */
+export type BackfillScheduleRequest = Message<"jobwire.v1.BackfillScheduleRequest"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The first instant whose ticks are run.
+   *
+   * @generated from field: google.protobuf.Timestamp from = 2;
+   */
+  from?: Timestamp | undefined;
+
+  /**
+   * Ticks up to here, this instant included. Must not lie in the future, nor before `from`.
+   *
+   * @generated from field: google.protobuf.Timestamp to = 3;
+   */
+  to?: Timestamp | undefined;
+
+  /**
+   * Instead of the schedule's own policy. Unspecified = ALLOW: all of them at once.
+   *
+   * @generated from field: jobwire.v1.OverlapPolicy overlap = 4;
+   */
+  overlap: OverlapPolicy;
+
+  /**
+   * Count, change nothing.
+   *
+   * @generated from field: bool dry_run = 5;
+   */
+  dryRun: boolean;
+
+  /**
+   * @generated from field: string continue_token = 6;
+   */
+  continueToken: string;
+};
+
+/**
+ * Describes the message jobwire.v1.BackfillScheduleRequest.
+ * Use `create(BackfillScheduleRequestSchema)` to create a new message.
+ */
+export const BackfillScheduleRequestSchema: GenMessage<BackfillScheduleRequest> = /*@__PURE__*/
+  messageDesc(file_jobwire_v1_schedule_service, 18);
+
+/**
+ * @generated from message jobwire.v1.BackfillScheduleResponse
+ */
+export type BackfillScheduleResponse = Message<"jobwire.v1.BackfillScheduleResponse"> & {
+  /**
+   * Ticks looked at in this call.
+   *
+   * @generated from field: int32 tick_count = 1;
+   */
+  tickCount: number;
+
+  /**
+   * Jobs enqueued; with `dry_run`, those that would be.
+   *
+   * @generated from field: int32 fired_count = 2;
+   */
+  firedCount: number;
+
+  /**
+   * Ticks whose job was there already.
+   *
+   * @generated from field: int32 existing_count = 3;
+   */
+  existingCount: number;
+
+  /**
+   * Ticks that the overlap policy kept from running, the one that waits (`Schedule.waiting_fire_time`) not among them.
+   *
+   * @generated from field: int32 skipped_count = 4;
+   */
+  skippedCount: number;
+
+  /**
+   * Up to 100 of the jobs enqueued, or that would be.
+   *
+   * @generated from field: repeated string sample_ids = 5;
+   */
+  sampleIds: string[];
+
+  /**
+   * Non-empty: more may follow. Pass it back to go on, with the same other fields.
+   *
+   * @generated from field: string continue_token = 6;
+   */
+  continueToken: string;
+};
+
+/**
+ * Describes the message jobwire.v1.BackfillScheduleResponse.
+ * Use `create(BackfillScheduleResponseSchema)` to create a new message.
+ */
+export const BackfillScheduleResponseSchema: GenMessage<BackfillScheduleResponse> = /*@__PURE__*/
+  messageDesc(file_jobwire_v1_schedule_service, 19);
+
+/**
+ * A fixed local time that does not exist on a day, because clocks went forward over it. May gain values.
+ *
+ * @generated from enum jobwire.v1.GapPolicy
+ */
+export enum GapPolicy {
+  /**
+   * Same as GAP_POLICY_AFTER.
+   *
+   * @generated from enum value: GAP_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Fires at the first instant after the gap. Several such times are one tick.
+   *
+   * @generated from enum value: GAP_POLICY_AFTER = 1;
+   */
+  AFTER = 1,
+
+  /**
+   * Does not fire that day.
+   *
+   * @generated from enum value: GAP_POLICY_SKIP = 2;
+   */
+  SKIP = 2,
+}
+
+/**
+ * Describes the enum jobwire.v1.GapPolicy.
+ */
+export const GapPolicySchema: GenEnum<GapPolicy> = /*@__PURE__*/
+  enumDesc(file_jobwire_v1_schedule_service, 0);
+
+/**
+ * A fixed local time that exists twice on a day, because clocks went back over it. May gain values.
+ *
+ * @generated from enum jobwire.v1.FoldPolicy
+ */
+export enum FoldPolicy {
+  /**
+   * Same as FOLD_POLICY_FIRST.
+   *
+   * @generated from enum value: FOLD_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * @generated from enum value: FOLD_POLICY_FIRST = 1;
+   */
+  FIRST = 1,
+
+  /**
+   * @generated from enum value: FOLD_POLICY_BOTH = 2;
+   */
+  BOTH = 2,
+}
+
+/**
+ * Describes the enum jobwire.v1.FoldPolicy.
+ */
+export const FoldPolicySchema: GenEnum<FoldPolicy> = /*@__PURE__*/
+  enumDesc(file_jobwire_v1_schedule_service, 1);
+
+/**
+ * What to do when the previous run is not finished; waiting and retrying ones are not. May gain values.
  *
  * @generated from enum jobwire.v1.OverlapPolicy
  */
@@ -557,18 +776,22 @@ export enum OverlapPolicy {
   ALLOW = 1,
 
   /**
+   * The tick is skipped, and counted.
+   *
    * @generated from enum value: OVERLAP_POLICY_SKIP = 2;
    */
   SKIP = 2,
 
   /**
-   * Start one more when the running one ends.
+   * The first such tick waits for the end of the run (`Schedule.waiting_fire_time`); later ones are skipped.
    *
    * @generated from enum value: OVERLAP_POLICY_BUFFER_ONE = 3;
    */
   BUFFER_ONE = 3,
 
   /**
+   * The run is cancelled with 30 s of grace, and the newest tick waits for its end.
+   *
    * @generated from enum value: OVERLAP_POLICY_CANCEL_PREVIOUS = 4;
    */
   CANCEL_PREVIOUS = 4,
@@ -578,10 +801,11 @@ export enum OverlapPolicy {
  * Describes the enum jobwire.v1.OverlapPolicy.
  */
 export const OverlapPolicySchema: GenEnum<OverlapPolicy> = /*@__PURE__*/
-  enumDesc(file_jobwire_v1_schedule_service, 0);
+  enumDesc(file_jobwire_v1_schedule_service, 2);
 
 /**
- * What to do with ticks missed while no server ran. May gain values.
+ * What to do with ticks that were missed: handled over a minute late, because no server ran or the store was away. Those
+ * that are not caught up are counted as skipped. May gain values.
  *
  * @generated from enum jobwire.v1.CatchUpPolicy
  */
@@ -594,13 +818,15 @@ export enum CatchUpPolicy {
   UNSPECIFIED = 0,
 
   /**
-   * The most recent one only.
+   * The most recent one only; none, when a tick that is on time comes with it.
    *
    * @generated from enum value: CATCH_UP_POLICY_LAST = 1;
    */
   LAST = 1,
 
   /**
+   * Each of them, the oldest first.
+   *
    * @generated from enum value: CATCH_UP_POLICY_ALL = 2;
    */
   ALL = 2,
@@ -615,7 +841,7 @@ export enum CatchUpPolicy {
  * Describes the enum jobwire.v1.CatchUpPolicy.
  */
 export const CatchUpPolicySchema: GenEnum<CatchUpPolicy> = /*@__PURE__*/
-  enumDesc(file_jobwire_v1_schedule_service, 1);
+  enumDesc(file_jobwire_v1_schedule_service, 3);
 
 /**
  * @generated from service jobwire.v1.ScheduleService
@@ -623,7 +849,8 @@ export const CatchUpPolicySchema: GenEnum<CatchUpPolicy> = /*@__PURE__*/
 export const ScheduleService: GenService<{
   /**
    * Create or replace the specification. Put the same thing twice and nothing changes. A pause is not part of the
-   * specification: Put leaves it as it is.
+   * specification: Put leaves it as it is. A changed cadence (times, zone, policies of clock changes, start, end) counts
+   * from now and fires nothing from the past; ticks that were due before are dropped.
    *
    * @generated from rpc jobwire.v1.ScheduleService.PutSchedule
    */
@@ -649,6 +876,8 @@ export const ScheduleService: GenService<{
     output: typeof ListSchedulesResponseSchema;
   },
   /**
+   * While a schedule stands still its ticks pass, and are counted as skipped.
+   *
    * @generated from rpc jobwire.v1.ScheduleService.PauseSchedules
    */
   pauseSchedules: {
@@ -657,6 +886,8 @@ export const ScheduleService: GenService<{
     output: typeof PauseSchedulesResponseSchema;
   },
   /**
+   * Goes on with the next tick: nothing is caught up. BackfillSchedule does that.
+   *
    * @generated from rpc jobwire.v1.ScheduleService.ResumeSchedules
    */
   resumeSchedules: {
@@ -665,7 +896,7 @@ export const ScheduleService: GenService<{
     output: typeof ResumeSchedulesResponseSchema;
   },
   /**
-   * Run it once, now, besides its times.
+   * Run it once, now, besides its times: whatever its pause and overlap policy say. Moves no tick.
    *
    * @generated from rpc jobwire.v1.ScheduleService.TriggerSchedule
    */
@@ -675,6 +906,8 @@ export const ScheduleService: GenService<{
     output: typeof TriggerScheduleResponseSchema;
   },
   /**
+   * Its jobs stay.
+   *
    * @generated from rpc jobwire.v1.ScheduleService.DeleteSchedules
    */
   deleteSchedules: {
@@ -691,6 +924,17 @@ export const ScheduleService: GenService<{
     methodKind: "unary";
     input: typeof PreviewScheduleRequestSchema;
     output: typeof PreviewScheduleResponseSchema;
+  },
+  /**
+   * Run the ticks of a past interval, paused or not, by the specification as it is now. A tick has one job, whoever fires
+   * it: one whose job is still there is reported, not run again. At most 1,000 ticks a call; `continue_token` goes on.
+   *
+   * @generated from rpc jobwire.v1.ScheduleService.BackfillSchedule
+   */
+  backfillSchedule: {
+    methodKind: "unary";
+    input: typeof BackfillScheduleRequestSchema;
+    output: typeof BackfillScheduleResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_jobwire_v1_schedule_service, 0);
