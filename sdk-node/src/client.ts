@@ -2,6 +2,7 @@
 import { Coalescer, type SendJobs } from "./coalesce.js";
 import { toMs, spanOf, type Duration } from "./duration.js";
 import { resolveConnection, type Connection, type ConnectionOptions } from "./endpoints.js";
+import { EnqueueStream } from "./enqueue-stream.js";
 import { InvalidArgument, type JobwireError } from "./errors.js";
 import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
 import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
@@ -114,6 +115,51 @@ export class Client {
           : { job: new Job(this.#access, result.value.jobId, nameless(task), enqueueStatusOf(result.value.status)) };
     });
     return items;
+  }
+
+  /**
+   * For producers that never stop: puts in what `inputs` gives, over one stream, and answers one entry per input, in
+   * order, once it is durable or refused. Reads ahead of the answers by at most 10,000 inputs; nothing is read before the
+   * first answer is asked for, and leaving the loop ends the stream. Goes on after interruptions for as long as it takes,
+   * sending what was not acknowledged again with the same ids; `signal` ends it. Throws what `inputs` throws.
+   *
+   * ```ts
+   * for await (const { job, error } of client.enqueueStream(index, changes())) if (error) console.error(error);
+   * ```
+   */
+  enqueueStream<Input, Output>(
+    task: Task<Input, Output, any, any>,
+    inputs: Iterable<NoInfer<Input>> | AsyncIterable<NoInfer<Input>>,
+    options?: Omit<JobOptions, "id"> & { signal?: AbortSignal },
+  ): AsyncGenerator<EnqueueItem<Output>, void, undefined>;
+  enqueueStream(
+    type: string,
+    inputs: Iterable<unknown> | AsyncIterable<unknown>,
+    options?: Omit<JobOptions, "id"> & { signal?: AbortSignal },
+  ): AsyncGenerator<EnqueueItem<unknown>, void, undefined>;
+  async *enqueueStream(
+    task: AnyTask | string,
+    inputs: Iterable<unknown> | AsyncIterable<unknown>,
+    options: Omit<JobOptions, "id"> & { signal?: AbortSignal } = {},
+  ): AsyncGenerator<EnqueueItem<unknown>, void, undefined> {
+    const { signal, ...jobOptions } = options;
+    const stream = new EnqueueStream(this.#access.transport);
+    const read = async (): Promise<void> => {
+      for await (const input of inputs) {
+        if (stream.closed) return;
+        try {
+          const built = await build(task, input, jobOptions);
+          this.#observed([built.spec], false, () => stream.add(built)).catch(() => {});
+        } catch (error) {
+          stream.refuse(error as JobwireError);
+        }
+        await stream.room();
+      }
+    };
+    void read().then(() => stream.end(), (error: unknown) => stream.end({ error }));
+    for await (const { jobId, error } of stream.answers(signal)) {
+      yield error ? { error } : { job: new Job(this.#access, jobId, nameless(task)) };
+    }
   }
 
   /**

@@ -20,7 +20,7 @@ export {
 export { Directive, Discard, NonRetryable, Release, RetryAfter, Snooze, type DirectiveKind } from "./directives.js";
 export type { ResponseLike } from "./http-response.js";
 export type {
-  CallOptions, EnqueueStatus, Failure, JobEvent, JobOptions, JobRecord, JobState, Logger, LogLevel, LogLine, Priority,
+  CallOptions, EnqueueStatus, Explanation, Failure, JobEvent, JobOptions, JobRecord, JobState, Logger, LogLevel, LogLine, Priority,
   Progress, Retry, TaskOptions, Unique,
 } from "./types.js";
 export type { Attempted, OutgoingJob, RunningJob, Telemetry, WorkerGauges } from "./telemetry.js";

@@ -10,7 +10,7 @@ import { pause, retryDelayMs, retrying, within } from "./retry.js";
 import { errorOfItem } from "./status.js";
 import { validate, type AnyTask } from "./tasks.js";
 import type { Transport } from "./transport.js";
-import type { CallOptions, EnqueueStatus, JobEvent, JobRecord } from "./types.js";
+import type { CallOptions, EnqueueStatus, Explanation, JobEvent, JobRecord } from "./types.js";
 import { bodyOf, failureDataOf, isTerminal, logLineOf, progressOf, publicFailure, recordOf, stateOf } from "./wire.js";
 
 /** What handles need of their client. */
@@ -123,6 +123,14 @@ export class Job<Output = unknown> {
     const request = { selector: { ids: [this.id] }, resetAttempts };
     const { result } = await this.#access.transport.unary(JobService.method.retryJobs, request, { timeoutMs, signal });
     return this.#affected(result);
+  }
+
+  /** Why the job does not run, or where it runs, in sentences for people. Needs scope `read`. Throws NotFound. */
+  async explain(options: CallOptions = {}): Promise<Explanation> {
+    const { state, summary, reasons } = await this.#call(options, (limits) =>
+      this.#access.transport.unary(JobService.method.explainJob, { id: this.id }, limits),
+    );
+    return { state: stateOf(state), summary, reasons: reasons.map(({ message }) => message) };
   }
 
   #call<T>(options: CallOptions, attempt: (limits: { timeoutMs: number; signal: AbortSignal | undefined }) => Promise<T>): Promise<T> {

@@ -5,14 +5,12 @@ import {
   AwaitResultsRequestSchema, JobService,
   type AwaitResultsRequest, type AwaitResultsResponse, type JobResult,
 } from "./gen/jobwire/v1/job_service_pb.js";
-import { retryDelayMs } from "./retry.js";
+import { isFinal, retryDelayMs } from "./retry.js";
 import type { StreamCall, Transport } from "./transport.js";
 
 const IDS_PER_FRAME = 1_000;
 /** How long an unused stream stays open for the next one who waits. */
 const IDLE_MS = 250;
-/** Endings that waiting will not mend. */
-const FATAL = new Set(["INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED", "FAILED_PRECONDITION"]);
 
 interface Waiter {
   resolve(result: JobResult): void;
@@ -116,7 +114,7 @@ export class ResultStream {
   #ended(error: JobwireError | undefined): void {
     this.#call = undefined;
     if (this.#waiters.size === 0) return;
-    if (error && FATAL.has(error.code)) return this.#failAll(error);
+    if (error && isFinal(error, this.#failures)) return this.#failAll(error);
     clearTimeout(this.#timer);
     this.#timerIsReconnect = true;
     this.#timer = setTimeout(() => {

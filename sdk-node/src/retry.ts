@@ -4,6 +4,16 @@ import { CallCancelled, DeadlineExceeded, JobwireError } from "./errors.js";
 const DELAY_MIN_MS = 50;
 const DELAY_MAX_MS = 5_000;
 
+/** Endings of a stream that opening it again will not mend. */
+const FINAL = new Set(["INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED", "FAILED_PRECONDITION", "OUT_OF_RANGE"]);
+
+/** Whether a stream that ended with `error`, after so many failures, need not be opened again. */
+export function isFinal(error: JobwireError, failures: number): boolean {
+  // The token may have been replaced: its file is read again.
+  if (error.code === "UNAUTHENTICATED" && failures === 0) return false;
+  return FINAL.has(error.code) || (error.code === "RESOURCE_EXHAUSTED" && error.retryDelay === undefined);
+}
+
 /** Milliseconds to wait before try number `failures + 1`; at least what the server asked for. */
 export function retryDelayMs(failures: number, asked = 0): number {
   return Math.max(asked, Math.random() * Math.min(DELAY_MAX_MS, DELAY_MIN_MS * 2 ** Math.min(failures, 20)));
@@ -70,6 +80,7 @@ export function within<T>(work: Promise<T>, limits: { timeoutMs?: number; signal
   });
 }
 
-function gaveUp(signal: AbortSignal): CallCancelled {
+/** What a call is rejected with whose caller's signal fired. */
+export function gaveUp(signal: AbortSignal): CallCancelled {
   return new CallCancelled("the caller gave up", { cause: signal.reason });
 }

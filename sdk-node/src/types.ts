@@ -174,6 +174,15 @@ export interface JobRecord {
   scheduleId: string;
 }
 
+/** What `explain()` answers. */
+export interface Explanation {
+  state: JobState;
+  /** One sentence, whatever the state: `"RUNNING on pod-3 for 12 s, attempt 2 of 20."` */
+  summary: string;
+  /** What keeps a waiting job from running, a sentence each; what has to go first comes first. Empty otherwise. */
+  reasons: string[];
+}
+
 /** What `events()` yields: every change of state, the latest progress, each log line. */
 export type JobEvent =
   | { kind: "state"; state: JobState; job: JobRecord }

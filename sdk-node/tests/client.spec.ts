@@ -375,6 +375,14 @@ describe("client: handles", () => {
     assert.deepEqual(record.progress, { percent: 0, current: 5 });
   });
 
+  it("explains in sentences", async () => {
+    await using fixture = await setup({
+      explainJob: () => ({ state: JobState.READY, summary: "READY in mail.", reasons: [{ message: "Queue mail is paused.", reason: { case: "paused", value: {} } }, { message: "12 jobs are ahead." }] }),
+    });
+    const explanation = await fixture.client.job("j").explain();
+    assert.deepEqual(explanation, { state: "ready", summary: "READY in mail.", reasons: ["Queue mail is paused.", "12 jobs are ahead."] });
+  });
+
   it("cancels and retries, and says when there was nothing to do", async () => {
     await using fixture = await setup({
       cancelJobs: ({ selector }) => ({ result: selector.ids[0] === "done" ? { matchedCount: 1 } : selector.ids[0] === "none" ? {} : { matchedCount: 1, affectedCount: 1 } }),

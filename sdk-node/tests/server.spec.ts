@@ -139,6 +139,13 @@ describe("with the real server", () => {
     assert.deepEqual(await Promise.all(jobs.map((job) => job.result(PATIENCE))), inputs.slice(0, 256));
   });
 
+  it("streams jobs in, and gives each its own result", async () => {
+    const inputs = Array.from({ length: 3_000 }, (_, i) => ({ i }));
+    const jobs: Job[] = [];
+    for await (const { job } of client.enqueueStream("conf.echo", inputs)) jobs.push(job!);
+    assert.deepEqual(await Promise.all(jobs.map((job) => job.result(PATIENCE))), inputs);
+  });
+
   it("reports errors by class and field", async () => {
     await assert.rejects(client.enqueue("no such name!"), InvalidArgument);
     await assert.rejects(client.job("019ab2c4-7d1e-7003-9c55-5b1f0e6a4d21").status(), NotFound);
