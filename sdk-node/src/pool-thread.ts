@@ -3,6 +3,7 @@ import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from "
 import { JobContext, withContext } from "./context.js";
 import type { CancelReason } from "./errors.js";
 import type { JobSpec } from "./gen/jobwire/v1/job_pb.js";
+import { captureConsole } from "./log-capture.js";
 import type { JobData, RunnerEvent } from "./messages.js";
 import type { Handler } from "./runner.js";
 import type { SizeLimits } from "./spec.js";
@@ -12,6 +13,7 @@ import { pack, type Thrown } from "./thrown.js";
 export interface PoolThreadData {
   /** URL of the user's module. */
   module: string;
+  captureConsole: boolean;
 }
 
 /** Main thread to pool thread. */
@@ -93,8 +95,10 @@ async function load(url: string): Promise<Handler<never, unknown>> {
 }
 
 async function main(): Promise<void> {
+  const { module, captureConsole: capture } = workerData as PoolThreadData;
+  if (capture) captureConsole();
   try {
-    handler = await load((workerData as PoolThreadData).module);
+    handler = await load(module);
   } catch (error) {
     say({ is: "broken", why: error instanceof Error ? error.message : String(error) });
     port.close();

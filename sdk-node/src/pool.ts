@@ -6,6 +6,7 @@ import { InvalidArgument, type Cancellation } from "./errors.js";
 import type { FromThread, PoolThreadData, ToThread } from "./pool-thread.js";
 import { startThread, type Thread } from "./threads.js";
 import { ThreadDied, unpack } from "./thrown.js";
+import { CONCURRENCY, type WorkerOptions } from "./worker-options.js";
 
 /** How to run a handler that is a module of its own. */
 export interface ThreadOptions {
@@ -38,8 +39,9 @@ export class ThreadPool {
   constructor(
     private readonly module: URL,
     private readonly options: ThreadOptions,
-    concurrency: number,
+    private readonly worker: Pick<WorkerOptions, "concurrency" | "captureConsole">,
   ) {
+    const { concurrency = CONCURRENCY } = worker;
     const { threads = Math.min(availableParallelism(), concurrency), maxJobs = Infinity, maxHeapMb } = options;
     if (!Number.isInteger(threads) || threads < 1 || threads > concurrency) {
       throw invalid("threads", `must be a whole number from 1 to the worker's concurrency, ${concurrency}, not ${threads}`);
@@ -90,7 +92,8 @@ export class ThreadPool {
 
   #add(): Member {
     const { maxHeapMb, maxJobs = Infinity } = this.options;
-    const member = new Member(this.module, maxHeapMb, maxJobs, {
+    const data: PoolThreadData = { module: this.module.href, captureConsole: this.worker.captureConsole ?? false };
+    const member = new Member(data, maxHeapMb, maxJobs, {
       free: () => this.#assign(),
       gone: () => {
         this.#members.delete(member);
@@ -113,19 +116,18 @@ class Member {
   #why = "";
 
   constructor(
-    private readonly module: URL,
+    private readonly data: PoolThreadData,
     maxHeapMb: number | undefined,
     private readonly maxJobs: number,
     private readonly on: { free(): void; gone(): void },
   ) {
-    const workerData: PoolThreadData = { module: module.href };
     const resourceLimits = maxHeapMb === undefined ? {} : { maxOldGenerationSizeMb: maxHeapMb };
-    this.#thread = startThread("pool-thread", { workerData, resourceLimits });
+    this.#thread = startThread("pool-thread", { workerData: data, resourceLimits });
     this.ready = new Promise((resolve, reject) => {
       this.#thread.on("message", (message: FromThread) => this.#heard(message, resolve));
       this.#thread.on("error", (error) => (this.#why = error.message));
       this.#thread.on("exit", (code) => {
-        reject(new InvalidArgument(`${this.module.href} cannot be used as a handler: ${this.#why || `it ended its thread with code ${code}`}`, { reason: "INVALID_FIELD", field: "module" }));
+        reject(new InvalidArgument(`${this.data.module} cannot be used as a handler: ${this.#why || `it ended its thread with code ${code}`}`, { reason: "INVALID_FIELD", field: "module" }));
         this.#exited(code);
       });
     });

@@ -48,6 +48,14 @@ export interface WorkerOptions {
   labels?: Record<string, string>;
   /** What to make of errors before they count as plain failures. Default `[http]`. */
   classifiers?: Classifier[];
+  /**
+   * Serve `/livez` (the process turns), `/readyz` (connected and not draining) and `/metrics` (Prometheus) here: a port
+   * of 127.0.0.1, or `"0.0.0.0:9000"`. A port that is taken stops the worker at once. A blocked event loop cannot
+   * answer: handlers that compute for long belong in threads. Default: nowhere.
+   */
+  health?: number | string;
+  /** Keep what handlers print with `console` with their jobs, as `ctx.log` does; it is printed as before. Default false. */
+  captureConsole?: boolean;
   /** Where the worker reports about itself. Default: standard error. */
   logger?: Logger;
 }

@@ -6,7 +6,9 @@ import { insideOf, type Client } from "./client.js";
 import type { JobContext } from "./context.js";
 import { toMs, type Duration } from "./duration.js";
 import { Internal, InvalidArgument, makeError } from "./errors.js";
+import { healthAddress, serveHealth, WorkerMetrics } from "./health.js";
 import { localLink, threadLink, type SessionLink } from "./link.js";
+import { captureConsole } from "./log-capture.js";
 import { LagMonitor } from "./loop-lag.js";
 import type { RunnerCommand } from "./messages.js";
 import { ThreadPool, type ThreadOptions } from "./pool.js";
@@ -17,9 +19,9 @@ import type { Logger } from "./types.js";
 import { CONCURRENCY, sessionConfig, type WorkerEvents, type WorkerOptions } from "./worker-options.js";
 
 const stderr: Logger = {
-  info: (message) => console.error(`jobwire: ${message}`),
-  warn: (message) => console.error(`jobwire: warning: ${message}`),
-  error: (message) => console.error(`jobwire: error: ${message}`),
+  info: (message) => process.stderr.write(`jobwire: ${message}\n`),
+  warn: (message) => process.stderr.write(`jobwire: warning: ${message}\n`),
+  error: (message) => process.stderr.write(`jobwire: error: ${message}\n`),
 };
 
 /** Difference of clocks that is worth a line. It decides nothing. */
@@ -43,10 +45,17 @@ export class Worker extends EventEmitter<WorkerEvents> {
   readonly #sessionId = randomUUID();
   #runner: Runner | undefined;
   #lag: LagMonitor | undefined;
+  readonly #gauges = () => ({
+    slots: this.#options.concurrency ?? CONCURRENCY,
+    running: this.#runner?.running ?? 0,
+    lagMs: this.#lag?.latestMs ?? 0,
+  });
+  readonly #metrics = new WorkerMetrics(this.#gauges);
   #watch: ReturnType<Telemetry["worker"]> | undefined;
   #finished: PromiseWithResolvers | undefined;
   #wasReady = false;
   #quiet = false;
+  #draining = false;
   /** The drain is meant to end the process: a signal, or an order of the server. */
   #mustExit = false;
   #complaint = { why: "", at: -Infinity };
@@ -82,7 +91,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     if (this.#finished) throw new InvalidArgument(`${registered.name}: register handlers before run()`, { field: "task" });
     if (this.#handlers.has(registered.name)) throw new InvalidArgument(`${registered.name} has a handler already`, { field: "task" });
     if (typeof handler === "function") this.#handlers.set(registered.name, { task: registered, handler });
-    else if (handler instanceof URL) this.#pooled(registered, new ThreadPool(handler, options, this.#options.concurrency ?? CONCURRENCY));
+    else if (handler instanceof URL) this.#pooled(registered, new ThreadPool(handler, options, this.#options));
     else throw new InvalidArgument(`${registered.name}: a handler is a function, or the URL of a module`, { field: "handler" });
     return this;
   }
@@ -99,6 +108,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
    */
   run(): Promise<void> {
     if (this.#finished) return this.#finished.promise;
+    if (this.#options.health !== undefined) healthAddress(this.#options.health);
     const config = sessionConfig(this.#sessionId, this.#options, this.#handlers, this.#pools);
     const finished = (this.#finished = withResolvers());
     const { connection, telemetry } = insideOf(this.#client);
@@ -111,7 +121,11 @@ export class Worker extends EventEmitter<WorkerEvents> {
         this.#logger.warn(`${job.type} ${job.id} failed in attempt ${job.attempt}: ${summary(error)}`);
         this.#tell("failed", { id: job.id, type: job.type, attempt: job.attempt }, error);
       },
-      telemetry && ((job, attempt) => telemetry.process(job, config.workerId, attempt)),
+      async (job, attempt) => {
+        const outcome = await (telemetry ? telemetry.process(job, config.workerId, attempt) : attempt());
+        this.#metrics.ended(job.type, outcome.kind === "dropped" ? "lost" : outcome.kind);
+        return outcome;
+      },
     ));
     const connect = this.#options.sessionThread === false ? localLink : threadLink;
     link = connect(config, connection, {
@@ -122,18 +136,18 @@ export class Worker extends EventEmitter<WorkerEvents> {
       },
     });
     if (this.#quiet) runner.post({ event: "quiet" });
-    this.#watch = telemetry?.worker(config.workerId, () => ({
-      slots: config.concurrency,
-      running: runner.running,
-      lagMs: this.#lag?.latestMs ?? 0,
-    }));
-    for (const pool of this.#pools.values()) {
-      pool.start().catch((error: Error) => {
+    this.#watch = telemetry?.worker(config.workerId, this.#gauges);
+    const { health } = this.#options;
+    const server = health === undefined ? undefined : serveHealth(health, this.#metrics);
+    for (const part of [server, ...[...this.#pools.values()].map((pool) => pool.start())]) {
+      part?.catch((error: Error) => {
         runner.post({ event: "drain", graceMs: 0 });
         finished.reject(error);
       });
     }
-    return this.#supervise(runner, finished.promise);
+    return this.#supervise(runner, finished.promise).finally(async () => {
+      (await server?.catch(() => undefined))?.close().closeAllConnections();
+    });
   }
 
   /** Drains: takes nothing new, finishes what runs, within `grace`; resolves when `run()` does. */
@@ -165,6 +179,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
       this.#logger.warn(`the event loop was blocked for ${Math.round(ms)} ms while these ran: ${running.join(", ") || "none"}`);
       this.#tell("lag", ms, running);
     }));
+    const release = this.#options.captureConsole ? captureConsole() : () => {};
     let signalled = false;
     const onSignal = () => {
       runner.post({ event: "drain", now: signalled });
@@ -176,6 +191,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
       await finished;
     } finally {
       lag.stop();
+      release();
       this.#watch?.stopped();
       for (const signal of signals) process.off(signal, onSignal);
       await Promise.all([...this.#pools.values()].map((pool) => pool.close()));
@@ -204,13 +220,18 @@ export class Worker extends EventEmitter<WorkerEvents> {
         this.#complaint = { why: "", at: -Infinity };
         const skewMs = command.serverTimeMs === undefined ? 0 : Date.now() - command.serverTimeMs;
         if (Math.abs(skewMs) > SKEW_MS) this.#logger.warn(`this machine's clock differs from the server's by ${Math.round(skewMs / 1_000)} s`);
+        this.#metrics.ready = !this.#draining;
         if (!this.#wasReady) this.#tell("ready");
-        else this.#watch?.reconnected();
+        else {
+          this.#watch?.reconnected();
+          this.#metrics.reconnects += 1;
+        }
         this.#wasReady = true;
         this.#tell("connected", { id, version });
         return;
       }
       case "disconnected":
+        this.#metrics.ready = false;
         // A server that is away for an hour does not deserve a line per attempt.
         if (command.message !== this.#complaint.why || performance.now() - this.#complaint.at > 60_000) {
           this.#logger.warn(`${command.message}; reconnecting`);
@@ -219,6 +240,8 @@ export class Worker extends EventEmitter<WorkerEvents> {
         this.#tell("disconnected", command.message);
         return;
       case "draining":
+        this.#draining = true;
+        this.#metrics.ready = false;
         this.#logger.info(`draining: ${command.reason}`);
         this.#mustExit ||= command.ordered;
         this.#tell("draining", command.reason);

@@ -106,6 +106,14 @@ describe("pool", () => {
     assert.equal((await run(fixture, "b", { value: "x" })).value.failure.kind, FailureKind.UNPROCESSABLE);
   });
 
+  it("keeps what a handler prints in its thread with the job, when asked", async () => {
+    await using fixture = await pooled({ threads: 1 }, { captureConsole: true });
+    await run(fixture, "a", { act: "print" });
+    const line = (frame: StreamJobsRequest) => frame.logs.flatMap(({ lines }) => lines)[0];
+    const { message, level } = line(fixture.stream.frames.all.find(line) ?? (await fixture.stream.frames.next((frame) => line(frame) !== undefined)))!;
+    assert.deepEqual([message, level], ["from 1 thread", 5]);
+  });
+
   it("ends a handler at its timeout, with its thread", async () => {
     await using fixture = await pooled({ threads: 1 });
     const result = await run(fixture, "a", { act: "rude" }, { timeout: { seconds: 0n, nanos: 50_000_000 } });

@@ -34,6 +34,7 @@ const actions = {
     await ctx.enqueue(child, { n: 1 });
     return seen;
   },
+  print: () => console.debug("from %d thread", 1),
   fail: () => {
     throw new Far("too far", { cause: new TypeError("inner") });
   },
