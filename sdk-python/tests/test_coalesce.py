@@ -126,9 +126,11 @@ class Calls:
 
     def __init__(self) -> None:
         self.made: list[tuple[str, Any, float | None, Future[Any]]] = []
+        self.blocking: list[bool] = []
 
-    def __call__(self, name: str, request: Any, timeout: float | None) -> Future[Any]:
+    def __call__(self, name: str, request: Any, timeout: float | None, *, blocking: bool = False) -> Future[Any]:
         future: Future[Any] = Future()
+        self.blocking.append(blocking)
         self.made.append((name, request, timeout, future))
         return future
 
@@ -152,6 +154,15 @@ def test_nothing_in_flight_leaves_at_once_and_the_rest_when_it_returns() -> None
     assert [future.result(0).job_id for future in futures] == ["0", "1", "2", "3"]
     coalescer.submit(spec(9), None)
     assert calls.made[-1][0] == "Enqueue"
+
+
+def test_a_caller_that_waits_makes_its_own_call_in_its_thread_but_nobody_elses() -> None:
+    calls = Calls()
+    coalescer = Coalescer(calls)
+    for n in range(1 + 1000 + 1):
+        coalescer.submit(spec(n), None, blocking=True)
+    calls.answer(0)
+    assert calls.blocking == [True, False, False]
 
 
 def test_a_thousand_gathered_leave_beside_the_first() -> None:

@@ -116,7 +116,7 @@ class Client:
         and a durable write each; concurrent calls, from threads or tasks, leave together and cost far less.
         """
         spec = self._spec(job, payload, options)
-        return self._job(job, call_sync(self._submission(spec), self._attempts(self._timeout)))
+        return self._job(job, call_sync(self._submission(spec, blocking=True), self._attempts(self._timeout)))
 
     @overload
     async def aenqueue(self, job: TaskCall[R], /) -> Job[R]: ...
@@ -257,8 +257,10 @@ class Client:
     def _many(self, batch: Batch) -> Callable[[float | None], Future[Any]]:
         return lambda timeout: self._process.transport.unary("EnqueueMany", batch.request, timeout)
 
-    def _submission(self, spec: job_pb2.JobSpec) -> Callable[[float | None], Future[EnqueueResult]]:
-        return lambda timeout: self._process.coalescer.submit(spec, timeout)
+    def _submission(
+        self, spec: job_pb2.JobSpec, *, blocking: bool = False
+    ) -> Callable[[float | None], Future[EnqueueResult]]:
+        return lambda timeout: self._process.coalescer.submit(spec, timeout, blocking=blocking)
 
     def _run_call(self, spec: job_pb2.JobSpec) -> Callable[[float | None], Future[Any]]:
         def start(remaining: float | None) -> Future[Any]:

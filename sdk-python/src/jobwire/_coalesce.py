@@ -33,17 +33,20 @@ class _Item:
 
 
 class Coalescer:
-    """Gathers the enqueue calls of one process. `unary(name, request, timeout)` starts a call."""
+    """Gathers the enqueue calls of one process. `unary` is that of the transport."""
 
-    def __init__(self, unary: Callable[[str, Any, float | None], Future[Any]]) -> None:
+    def __init__(self, unary: Callable[..., Future[Any]]) -> None:
         self._unary = unary
         self._lock = threading.Lock()
         self._gathered: list[_Item] = []
         self._bytes = 0
         self._in_flight = 0
 
-    def submit(self, spec: job_pb2.JobSpec, timeout: float | None) -> Future[EnqueueResult]:
-        """Enqueues a job; the future ends with its EnqueueResult, never a refused one, or a JobwireError."""
+    def submit(self, spec: job_pb2.JobSpec, timeout: float | None, *, blocking: bool = False) -> Future[EnqueueResult]:
+        """Enqueues a job; the future ends with its EnqueueResult, never a refused one, or a JobwireError.
+
+        blocking: the caller will wait for it anyhow; if the job leaves alone and at once, it does so in here.
+        """
         item = _Item(spec, timeout)
         with self._lock:
             if self._in_flight:
@@ -52,24 +55,26 @@ class Coalescer:
                 if len(self._gathered) < JOBS_MAX and self._bytes < BYTES_MAX:
                     return item.future
                 batch = self._take()
+                blocking = False
             else:
                 batch = [item]
             self._in_flight += 1
-        self._send(batch)
+        self._send(batch, blocking)
         return item.future
 
     def _take(self) -> list[_Item]:
         batch, self._gathered, self._bytes = self._gathered, [], 0
         return batch
 
-    def _send(self, batch: list[_Item]) -> None:
+    def _send(self, batch: list[_Item], blocking: bool = False) -> None:
         deadlines = [item.deadline for item in batch if item.deadline is not None]
         timeout = max(max(deadlines) - time.monotonic(), 0.0) if len(deadlines) == len(batch) else None
         if len(batch) == 1:
-            call = self._unary("Enqueue", job_service_pb2.EnqueueRequest(job=batch[0].spec), timeout)
+            request = job_service_pb2.EnqueueRequest(job=batch[0].spec)
+            call = self._unary("Enqueue", request, timeout, blocking=blocking)
         else:
-            request = job_service_pb2.EnqueueManyRequest(jobs=[item.spec for item in batch])
-            call = self._unary("EnqueueMany", request, timeout)
+            many = job_service_pb2.EnqueueManyRequest(jobs=[item.spec for item in batch])
+            call = self._unary("EnqueueMany", many, timeout)
         call.add_done_callback(lambda done: self._returned(batch, done))
 
     def _returned(self, batch: list[_Item], call: Future[Any]) -> None:

@@ -34,14 +34,14 @@ class DecodeError(ValueError):
 def dumps(value: Any, name: str = "payload") -> str:
     """Compact JSON text. InvalidArgument naming `name` when something in it has no JSON form."""
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _encoder.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"{name}: {error}", field=name, cause=error) from error
 
 
 def loads(text: str | bytes) -> Any:
     """JSON text to plain values; NaN and infinity are refused."""
-    return json.loads(text, parse_constant=_refuse_constant)
+    return _decoder.decode(text) if isinstance(text, str) else json.loads(text, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(word: str) -> Any:
@@ -68,6 +68,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, AbstractSet | types.MappingProxyType):
         return dict(value) if isinstance(value, types.MappingProxyType) else list(value)
     return _models.plain(value)
+
+
+# Made once: the functions of the module make them anew for each call.
+_encoder = json.JSONEncoder(default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def is_object_type(annotation: Any) -> bool:

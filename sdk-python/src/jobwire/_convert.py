@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
@@ -110,6 +111,7 @@ def enum_value(enum: Any, short: str, field: str) -> Any:
         raise InvalidArgument(f"{field}: {short!r} is none of {known}", field=field) from None
 
 
+@functools.lru_cache(maxsize=256)
 def short_name(enum: Any, number: int) -> str:
     """Lower-case name of an enum value without its prefix; `unknown` when this SDK does not know it."""
     try:
@@ -124,6 +126,7 @@ def _prefix(enum: Any) -> str:
     return name.removesuffix("UNSPECIFIED")
 
 
+@functools.lru_cache(maxsize=32)
 def state_of(number: int) -> JobState:
     """A JobState from its number; UNKNOWN for those of the future."""
     try:

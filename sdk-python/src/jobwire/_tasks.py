@@ -29,6 +29,9 @@ R = TypeVar("R")
 _KEYED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+_NAMED = _KEYED[1:]
+
+
 class Signature:
     """How the parameters of a handler map to one JSON object.
 
@@ -56,6 +59,8 @@ class Signature:
         self.parameters = [parameter for parameter in parameters if parameter.kind in _KEYED]
         rest = next((p for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
         self._calling = inspect.Signature(parameters)
+        by_name = all(parameter.kind in _NAMED for parameter in parameters)
+        self._by_name = {parameter.name for parameter in parameters} if by_name else None  # where keys are the call
         sole = self.parameters[0] if len(self.parameters) == 1 and rest is None else None
         self.whole = sole is not None and _codec.is_object_type(hints.get(sole.name, Any))
         try:
@@ -67,6 +72,8 @@ class Signature:
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The JSON object for a call; TypeError as Python itself would raise it."""
+        if not args and not self.whole and self._by_name is not None and kwargs.keys() == self._by_name:
+            return kwargs
         bound = self._calling.bind(*args, **kwargs)
         values: dict[str, Any] = {}
         for name, value in bound.arguments.items():

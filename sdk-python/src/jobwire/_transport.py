@@ -139,13 +139,26 @@ class Transport:
             if away_from is None or away_from == self.endpoint:
                 self._at += 1
 
-    def unary(self, name: str, request: Any, timeout: float | None) -> Call:
-        """Starts a call of JobService or WorkerService; the future ends with the response or a JobwireError."""
+    def unary(self, name: str, request: Any, timeout: float | None, *, blocking: bool = False) -> Call:
+        """Starts a call of JobService or WorkerService; the future ends with the response or a JobwireError.
+
+        blocking: return when it has ended, which costs half: for a future, the library starts a thread per call.
+        """
         endpoint = self.endpoint
         call = Call()
         call.set_running_or_notify_cancel()
         try:
-            call.rpc = self._method(endpoint, name).future(request, timeout=timeout, metadata=self._metadata())
+            method, metadata = self._method(endpoint, name), self._metadata()
+            if blocking:
+                call.set_result(method(request, timeout=timeout, metadata=metadata))
+                return call
+            call.rpc = method.future(request, timeout=timeout, metadata=metadata)
+        except grpc.RpcError as error:
+            call.set_exception(self._error(endpoint, error))
+            return call
+        except (KeyboardInterrupt, SystemExit) as error:  # of a signal, while it was blocked
+            call.set_exception(error)
+            return call
         except Exception as error:  # the channel was closed, or the request does not encode
             call.set_exception(Unavailable(f"the call could not be made: {error}", retryable=False, cause=error))
             return call

@@ -75,7 +75,7 @@ class StandIn:
 
     # --- as coalescer ---------------------------------------------------------------------------------------------
 
-    def submit(self, spec: job_pb2.JobSpec, timeout: float | None) -> Future[Any]:
+    def submit(self, spec: job_pb2.JobSpec, timeout: float | None, *, blocking: bool = False) -> Future[Any]:
         """Records a job."""
 
         def enqueued(record: Record, status: str) -> Any:
