@@ -15,7 +15,6 @@ import { payloadInit } from "../spec.js";
 import { logLineInit, outcomeArm, progressInit } from "../wire.js";
 import { nextAfter } from "./backoff.js";
 
-const WAITING = new Set([JobState.SCHEDULED, JobState.READY, JobState.RETRYING]);
 const DAY_MS = 86_400_000;
 
 /** A job in the book. Times are Unix times in milliseconds, on the fake's clock. */
@@ -56,6 +55,7 @@ export interface Put {
 
 export class Book {
   readonly #entries = new Map<string, Entry>();
+  readonly #waiting = new Set<Entry>();
   readonly #keys = new Map<string, { id: string; until: number }>();
   /** Holders of uniqueness keys for a time, whatever their jobs do. */
   readonly #throttles = new Map<string, { id: string; until: number }>();
@@ -70,6 +70,7 @@ export class Book {
 
   clear(): void {
     this.#entries.clear();
+    this.#waiting.clear();
     this.#keys.clear();
     this.#throttles.clear();
   }
@@ -99,8 +100,7 @@ export class Book {
   /** The job to deal with next, up to and at `now`: one to run (its type is in `types`), or one that expires. */
   next(now: number, types: ReadonlySet<string>): { entry: Entry; at: number; expires: boolean } | undefined {
     let best: { entry: Entry; at: number; expires: boolean } | undefined;
-    for (const entry of this.#entries.values()) {
-      if (!WAITING.has(entry.state)) continue;
+    for (const entry of this.#waiting) {
       const expiresAt = entry.delivery === 0 ? entry.expiresAt : Infinity;
       const dueAt = types.has(entry.spec.type) ? entry.dueAt : Infinity;
       const expires = expiresAt <= dueAt;
@@ -112,8 +112,8 @@ export class Book {
 
   /** Jobs whose time has come, and that nobody took, are ready. */
   ripen(now: number): void {
-    for (const entry of this.#entries.values()) {
-      if (WAITING.has(entry.state) && entry.state !== JobState.READY && entry.dueAt <= now) this.#wait(entry, JobState.READY, entry.dueAt);
+    for (const entry of this.#waiting) {
+      if (entry.state !== JobState.READY && entry.dueAt <= now) this.#wait(entry, JobState.READY, entry.dueAt);
     }
   }
 
@@ -125,6 +125,7 @@ export class Book {
   /** Hands a waiting job out. */
   lease(entry: Entry, now: number): JobLease {
     const { spec } = entry;
+    this.#waiting.delete(entry);
     entry.state = JobState.RUNNING;
     entry.delivery += 1;
     entry.startedAt ??= now;
@@ -215,6 +216,7 @@ export class Book {
       progress: undefined, lines: [], uniqueKey, cancelReason: undefined,
     };
     this.#entries.set(entry.id, entry);
+    this.#waiting.add(entry);
     return entry;
   }
 
@@ -251,12 +253,14 @@ export class Book {
   }
 
   #wait(entry: Entry, state: JobState, dueAt: number): void {
+    this.#waiting.add(entry);
     entry.state = state;
     entry.dueAt = dueAt;
     this.changed(entry);
   }
 
   #end(entry: Entry, state: JobState, now: number): void {
+    this.#waiting.delete(entry);
     entry.state = state;
     entry.finishedAt = now;
     entry.cancelReason = undefined;
