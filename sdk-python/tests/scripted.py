@@ -147,6 +147,19 @@ class Scripted(worker_service_pb2_grpc.WorkerServiceServicer, job_service_pb2_gr
             self.requests.append(("AwaitResults", request))
             yield from self._answer("AwaitResults", request, context)
 
+    def EnqueueStream(self, request_iterator: Any, context: Any) -> Iterator[Any]:
+        """`answers["EnqueueStream"]` is a generator function of the requests."""
+
+        def kept() -> Iterator[Any]:
+            for request in request_iterator:
+                self.requests.append(("EnqueueStream", request))
+                yield request
+
+        try:
+            yield from self._answer("EnqueueStream", kept(), context)
+        except StreamEnd as end:
+            abort(context, end)
+
     def WatchJob(self, request: Any, context: Any) -> Iterator[Any]:
         copy = job_service_pb2.WatchJobRequest()
         copy.CopyFrom(request)
@@ -172,7 +185,7 @@ def _unary(name: str) -> Callable[[Scripted, Any, Any], Any]:
     return call
 
 
-for _name in ("Enqueue", "EnqueueMany", "GetJob", "CancelJobs", "RetryJobs"):
+for _name in ("Enqueue", "EnqueueMany", "GetJob", "CancelJobs", "RetryJobs", "ExplainJob"):
     setattr(Scripted, _name, _unary(_name))
 
 

@@ -16,7 +16,20 @@ from conftest import eventually
 from scripted import WAIT, Scripted, StreamEnd, created, status_details
 
 import jobwire
-from jobwire import App, Client, Job, JobState, LogEvent, Payload, ProgressEvent, Retry, StateEvent, Unique
+from jobwire import (
+    App,
+    Client,
+    Explanation,
+    Job,
+    JobState,
+    LogEvent,
+    Payload,
+    ProgressEvent,
+    Retry,
+    StateEvent,
+    Unique,
+    WaitReason,
+)
 from jobwire.v1 import common_pb2, job_pb2
 from jobwire.v1 import job_service_pb2 as pb
 
@@ -527,6 +540,45 @@ def test_cancel_and_retry(server: Scripted, app: App) -> None:
     running.errors.add(id=ID, error=common_pb2.ItemError(code=9, reason="JOB_RUNNING"))
     server.answers["RetryJobs"] = lambda request: pb.RetryJobsResponse(result=running)
     assert not asyncio.run(app.job(ID).aretry())
+
+
+def test_explain(server: Scripted, app: App) -> None:
+    server.answers["ExplainJob"] = lambda request: pb.ExplainJobResponse(
+        state=job_pb2.JOB_STATE_READY,
+        summary="READY: queue mail is paused.",
+        reasons=[
+            pb.WaitReason(message="Queue mail is paused.", paused=pb.WaitPaused()),
+            pb.WaitReason(message="of the future"),
+        ],
+    )
+    expected = Explanation(
+        JobState.READY,
+        "READY: queue mail is paused.",
+        (WaitReason("paused", "Queue mail is paused."), WaitReason("unknown", "of the future")),
+    )
+    assert app.job(ID).explain() == expected
+    assert asyncio.run(app.job(ID).aexplain()) == expected
+
+
+def test_run_of_a_call_gives_up_after_its_wait(server: Scripted, app: App) -> None:
+    @app.task("t")
+    def task(n: int) -> int:
+        return n
+
+    def enqueued(request: Any) -> Any:
+        assert request.HasField("wait")
+        return created(request)
+
+    server.answers["Enqueue"] = enqueued
+    server.answers["AwaitResults"] = lambda request: []
+    with pytest.raises(jobwire.DeadlineExceeded, match="not there after"):
+        task.s(1).run(wait="50ms")
+    with pytest.raises(jobwire.DeadlineExceeded):
+        asyncio.run(task.s(1).arun(wait="50ms"))
+    del server.answers["Enqueue"]
+    server.answers["Enqueue"] = created
+    assert task.s(1).enqueue().id
+    assert asyncio.run(task.s(1).aenqueue()).id
 
 
 def test_retry_is_not_repeated_by_itself(server: Scripted, app: App) -> None:

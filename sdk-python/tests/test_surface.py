@@ -16,10 +16,10 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = """
 Aborted AlreadyExists App Cancelled Client Context DeadlineExceeded DecodeError DependencyResult Discard EnqueueResult
-Events FailedPrecondition Failure Internal InvalidArgument Job JobCancelled JobControl JobEvent JobExpired JobFailed
-JobNotSucceeded JobOptions JobState JobStatus JobwireError LogEvent NonRetryable NotFound Payload PermissionDenied
-Progress ProgressEvent Queue Release ResourceExhausted Retry RetryAfter Snooze StateEvent Task TaskCall Unauthenticated
-Unavailable Unimplemented Unique Worker __version__ current_context
+Events Explanation FailedPrecondition Failure Internal InvalidArgument Job JobCancelled JobControl JobEvent JobExpired
+JobFailed JobNotSucceeded JobOptions JobState JobStatus JobwireError LogEvent NonRetryable NotFound Payload
+PermissionDenied Progress ProgressEvent Queue Release ResourceExhausted Retry RetryAfter Snooze StateEvent Task
+TaskCall Unauthenticated Unavailable Unimplemented Unique WaitReason Worker __version__ current_context
 """
 
 

@@ -47,6 +47,7 @@ from ._tasks import Task, TaskCall
 from ._types import (
     DependencyResult,
     EnqueueResult,
+    Explanation,
     Failure,
     JobEvent,
     JobOptions,
@@ -60,6 +61,7 @@ from ._types import (
     Retry,
     StateEvent,
     Unique,
+    WaitReason,
 )
 from ._version import __version__
 from ._worker import Worker
@@ -77,6 +79,7 @@ __all__ = [
     "Discard",
     "EnqueueResult",
     "Events",
+    "Explanation",
     "FailedPrecondition",
     "Failure",
     "Internal",
@@ -112,6 +115,7 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Unique",
+    "WaitReason",
     "Worker",
     "__version__",
     "current_context",

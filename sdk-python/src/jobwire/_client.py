@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
 
@@ -15,10 +16,11 @@ from ._batch import Batch
 from ._calls import Attempts, call_async, call_sync
 from ._coalesce import Coalescer
 from ._convert import TRACE_HEADERS, duration, enqueue_result, outcome_of, payload
-from ._errors import DeadlineExceeded
+from ._errors import DeadlineExceeded, JobwireError
 from ._ids import uuid7
 from ._job import Job
 from ._options import job_spec, merge_options
+from ._pipeline import Pipeline
 from ._results import ResultHub
 from ._tasks import TaskCall
 from ._transport import Connection, Transport, parse_url
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 R = TypeVar("R")
+T = TypeVar("T")
 pb = job_service_pb2
 
 DEFAULT_URL = "jobwire://127.0.0.1:7420"
@@ -154,6 +157,92 @@ class Client:
                 await asyncio.sleep(delay)
             results += batch.results
         return results
+
+    def enqueue_stream(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> Iterator[EnqueueResult]:
+        """Enqueues jobs as an iterable yields them, for producers that never stop; answers per item, in order.
+
+        A generator: nothing happens until it is iterated. Jobs leave as they come, or gathered while others are on
+        their way; when too many are unacknowledged, the iterable is not asked for more. Each result's status is
+        `accepted` (durable; the server does not say whether it was there before) or `refused` with its `error`. A
+        stream that breaks is opened again and what was not acknowledged sent again with the same ids, for the client's
+        `timeout`; then those items are refused, and later ones tried afresh. When the iterable raises, what it yielded
+        before is finished first.
+        """
+        if self._stand_in is not None:
+            yield from (self.enqueue_many([job])[0] for job in jobs)
+            return
+        news = threading.Event()
+        pipeline = Pipeline(self._process.transport, lambda: self._attempts(self._timeout), news.set)
+        ended: Exception | None = None
+        source = iter(jobs)
+        try:
+            while True:
+                try:
+                    pipeline.put(self._draft(next(source)))
+                except StopIteration:
+                    break
+                except Exception as error:
+                    ended = error
+                    break
+                yield from pipeline.take()
+                while pipeline.full:
+                    news.wait()
+                    news.clear()
+                    yield from pipeline.take()
+            while not pipeline.empty:
+                news.wait()
+                news.clear()
+                yield from pipeline.take()
+            yield from pipeline.take()
+        finally:
+            pipeline.close()
+        if ended is not None:
+            raise ended
+
+    async def aenqueue_stream(
+        self, jobs: AsyncIterable[TaskCall[Any] | tuple[str, Any]] | Iterable[TaskCall[Any] | tuple[str, Any]]
+    ) -> AsyncIterator[EnqueueResult]:
+        """`enqueue_stream` for asyncio. The iterable, async or not, is asked in a task of its own."""
+        if self._stand_in is not None:
+            async for job in _as_async(jobs):
+                yield (await self.aenqueue_many([job]))[0]
+            return
+        loop, news, room = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+        def tell() -> None:
+            news.set()
+            room.set()
+
+        def woken() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits
+                loop.call_soon_threadsafe(tell)
+
+        pipeline = Pipeline(self._process.transport, lambda: self._attempts(self._timeout), woken)
+
+        async def feed() -> None:
+            try:
+                async for job in _as_async(jobs):
+                    pipeline.put(self._draft(job))
+                    while pipeline.full:
+                        room.clear()
+                        if pipeline.full:
+                            await room.wait()
+            finally:
+                news.set()
+
+        feeder = loop.create_task(feed())
+        try:
+            while not (feeder.done() and pipeline.empty):
+                await news.wait()
+                news.clear()
+                for result in pipeline.take():
+                    yield result
+            for result in pipeline.take():
+                yield result
+            await feeder  # raises what the iterable raised
+        finally:
+            feeder.cancel()
+            pipeline.close()
 
     # --- run: a call across the queue ---------------------------------------------------------------------------
 
@@ -283,6 +372,13 @@ class Client:
         _trace(spec)
         return spec
 
+    def _draft(self, job: TaskCall[Any] | tuple[str, Any]) -> job_pb2.JobSpec | JobwireError:
+        """One item of a stream, or what is wrong with it."""
+        try:
+            return self._spec(job, None, {}) if isinstance(job, TaskCall) else self._spec(*job, {})
+        except JobwireError as error:
+            return error
+
     def _batches(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> Iterable[job_service_pb2.EnqueueManyRequest]:
         request, size = pb.EnqueueManyRequest(), 0
         for job in jobs:
@@ -304,6 +400,16 @@ class Client:
     def _enqueued(self, response: job_service_pb2.EnqueueResponse) -> EnqueueResult:
         message = pb.EnqueueResult(job_id=response.job_id, status=response.status, state=response.state)
         return enqueue_result(message)
+
+
+async def _as_async(source: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
+    if isinstance(source, AsyncIterable):
+        async for item in source:
+            yield item
+    else:
+        for item in source:
+            yield item
+            await asyncio.sleep(0)
 
 
 def _plain(value: Any) -> Any:

@@ -16,12 +16,14 @@ from ._types import (
     DependencyResult,
     Duration,
     EnqueueResult,
+    Explanation,
     Failure,
     JobState,
     JobStatus,
     LogEvent,
     Payload,
     Progress,
+    WaitReason,
     to_timedelta,
 )
 from .v1 import common_pb2, job_pb2, job_service_pb2, worker_service_pb2
@@ -214,6 +216,12 @@ def dependency_of(message: worker_service_pb2.DependencyResult) -> DependencyRes
         result=value_of(message.result) if message.HasField("result") else None,
         failure=failure_of(message.failure) if message.HasField("failure") else None,
     )
+
+
+def explanation_of(message: job_service_pb2.ExplainJobResponse) -> Explanation:
+    """Why a job is where it is."""
+    reasons = tuple(WaitReason(reason.WhichOneof("reason") or "unknown", reason.message) for reason in message.reasons)
+    return Explanation(state_of(message.state), message.summary, reasons)
 
 
 def item_error(error: common_pb2.ItemError) -> JobwireError:

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._calls import Attempts, aresult_within, result_within
-from ._convert import duration, log_event_of, outcome_of, progress_of, status_of
+from ._convert import duration, explanation_of, log_event_of, outcome_of, progress_of, status_of
 from ._errors import JobwireError, NotFound
-from ._types import Duration, EnqueueResult, JobEvent, JobStatus, ProgressEvent, StateEvent, to_seconds
+from ._types import Duration, EnqueueResult, Explanation, JobEvent, JobStatus, ProgressEvent, StateEvent, to_seconds
 from .v1 import common_pb2, job_pb2, job_service_pb2
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ pb = job_service_pb2
 class Job(Generic[R]):
     """A job by its id. Holds no state of its own: each method asks the server.
 
-    `result` works with scope `enqueue`; `status` and `events` need `read`, `cancel` and `retry` need `admin`.
+    `result` works with scope `enqueue`; `status`, `events` and `explain` need `read`; `cancel` and `retry` need
+    `admin`.
     """
 
     def __init__(
@@ -97,6 +98,14 @@ class Job(Generic[R]):
     async def aretry(self, *, reset_attempts: bool = False) -> bool:
         """`retry` for asyncio."""
         return self._changed((await self._client._acall("RetryJobs", self._retry(reset_attempts), repeat=False)).result)
+
+    def explain(self) -> Explanation:
+        """Why the job is where it is, and what keeps it from running. Needs scope `read`."""
+        return explanation_of(self._client._call("ExplainJob", pb.ExplainJobRequest(id=self.id)))
+
+    async def aexplain(self) -> Explanation:
+        """`explain` for asyncio."""
+        return explanation_of(await self._client._acall("ExplainJob", pb.ExplainJobRequest(id=self.id)))
 
     def events(self, *, logs: bool = True) -> Events:
         """Follows the job until it has ended: state changes, progress and, with `logs`, log lines from the first on.

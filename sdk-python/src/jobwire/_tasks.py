@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -14,7 +14,7 @@ from ._convert import payload, value_of
 from ._errors import InvalidArgument
 from ._ids import uuid7
 from ._options import job_spec, merge_options
-from ._types import EnqueueResult, JobOptions
+from ._types import Duration, EnqueueResult, JobOptions
 from .v1 import common_pb2, job_pb2
 
 if TYPE_CHECKING:
@@ -119,6 +119,25 @@ class TaskCall(Generic[R]):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 
+    def enqueue(self) -> Job[R]:
+        """Enqueues it; as `Task.enqueue`."""
+        return self.task._app.enqueue(self)
+
+    async def aenqueue(self) -> Job[R]:
+        """`enqueue` for asyncio."""
+        return await self.task._app.aenqueue(self)
+
+    def run(self, *, wait: Duration | None = None) -> R:
+        """Enqueues it, waits for the end, and returns the result, or raises as `Job.result` does.
+
+        wait: give up after this long with DeadlineExceeded, the job going on; None = never.
+        """
+        return self.task._app.run(self, wait=wait)
+
+    async def arun(self, *, wait: Duration | None = None) -> R:
+        """`run` for asyncio."""
+        return await self.task._app.arun(self, wait=wait)
+
     def spec(self) -> job_pb2.JobSpec:
         """The job to send, with a fresh id. InvalidArgument or TypeError when something does not fit."""
         task = self.task
@@ -180,7 +199,7 @@ class Task(Generic[P, R]):
         )
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> TaskCall[R]:
-        """A call of this task to hand on: to `ctx.enqueue`, `client.enqueue` or `client.enqueue_many`."""
+        """A call of this task to hand on, to `ctx.enqueue` or `client.enqueue_many`, or to `run(wait=...)`."""
         return TaskCall(self, args, kwargs)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -205,8 +224,24 @@ class Task(Generic[P, R]):
         """`enqueue_many` for asyncio."""
         return await self._app.aenqueue_many(map(self._call_of, inputs))
 
+    def enqueue_stream(self, inputs: Iterable[Any]) -> Iterator[EnqueueResult]:
+        """Enqueues one job per input as they come, for producers that never stop: see `Client.enqueue_stream`.
+
+        Inputs are as for `enqueue_many`.
+        """
+        return self._app.enqueue_stream(map(self._call_of, inputs))
+
+    def aenqueue_stream(self, inputs: AsyncIterable[Any] | Iterable[Any]) -> AsyncIterator[EnqueueResult]:
+        """`enqueue_stream` for asyncio: `async for result in task.aenqueue_stream(inputs)`."""
+        if not isinstance(inputs, AsyncIterable):
+            return self._app.aenqueue_stream(map(self._call_of, inputs))
+        return self._app.aenqueue_stream(self._call_of(given) async for given in inputs)
+
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Enqueues, waits for the end without limit, and returns the result, or raises as `Job.result` does."""
+        """Enqueues, waits for the end without limit, and returns the result, or raises as `Job.result` does.
+
+        With a limit: `task.s(...).run(wait="20s")`.
+        """
         return self._app.run(self.s(*args, **kwargs))
 
     async def arun(self, *args: P.args, **kwargs: P.kwargs) -> R:

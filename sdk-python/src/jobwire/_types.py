@@ -227,12 +227,33 @@ JobEvent = StateEvent | ProgressEvent | LogEvent
 
 @dataclass(frozen=True)
 class EnqueueResult:
-    """What became of one item of `enqueue_many`: `error`, or a job."""
+    """What became of one item of `enqueue_many` or `enqueue_stream`: `error`, or a job."""
 
     job_id: str  # empty when refused
-    status: Literal["created", "duplicate", "kept", "replaced", "refused"]
+    # accepted: by enqueue_stream, which does not tell a new job from one that was there
+    status: Literal["created", "duplicate", "kept", "replaced", "accepted", "refused"]
     state: JobState
     error: JobwireError | None = None
+
+
+@dataclass(frozen=True)
+class WaitReason:
+    """One reason why a job waits.
+
+    kind: not_due, dependency, paused, no_worker, throttled, limit, busy, turn; `unknown` for those of the future.
+    """
+
+    kind: str
+    message: str  # one sentence for a person
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a job is where it is, as of one moment."""
+
+    state: JobState
+    summary: str  # one sentence, whatever the state
+    reasons: tuple[WaitReason, ...] = ()  # the one that has to go first comes first; empty when running or terminal
 
 
 @dataclass(frozen=True)
