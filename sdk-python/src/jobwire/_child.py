@@ -26,6 +26,7 @@ from ._app import apps
 from ._context import Sink, log_capture
 from ._errors import Cancelled
 from ._executors import Execution
+from ._instrument import instrument
 from ._leases import Lease, Outcome
 from ._tasks import Task
 from ._vitals import resident_bytes
@@ -180,6 +181,10 @@ class Child:
         timeout, _, size = HEADER.unpack_from(message)
         limits = common_pb2.Limits.FromString(message[HEADER.size : HEADER.size + size])
         job = worker_service_pb2.JobLease.FromString(message[HEADER.size + size :])
+        with instrument().carried(job.task.headers):
+            self._run_job(job, limits, timeout, now)
+
+    def _run_job(self, job: worker_service_pb2.JobLease, limits: common_pb2.Limits, timeout: float, now: float) -> None:
         task = self._tasks.get(job.task.type, "it is not among the worker's tasks")
         if isinstance(task, str):
             self.send(UNKNOWN, task.encode(errors="replace"))
@@ -192,7 +197,7 @@ class Child:
         execution.child = self
         self._running = execution
         self.send(BEGUN)
-        execution.run()
+        execution.run_unseen()
 
     def _finished(self, _: str, outcome: Outcome | None) -> None:
         self._running = None

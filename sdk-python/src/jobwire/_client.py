@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
 from ._batch import Batch
 from ._calls import Attempts, call_async, call_sync
 from ._coalesce import Coalescer
-from ._convert import TRACE_HEADERS, duration, enqueue_result, outcome_of, payload
+from ._convert import duration, enqueue_result, outcome_of, payload
 from ._errors import DeadlineExceeded, JobwireError
 from ._ids import uuid7
+from ._instrument import instrument
 from ._job import Job
 from ._options import job_spec, merge_options
 from ._pipeline import Pipeline
@@ -119,7 +120,10 @@ class Client:
         and a durable write each; concurrent calls, from threads or tasks, leave together and cost far less.
         """
         spec = self._spec(job, payload, options)
-        return self._job(job, call_sync(self._submission(spec, blocking=True), self._attempts(self._timeout)))
+        with instrument().sending(spec) as sent:
+            result = call_sync(self._submission(spec, blocking=True), self._attempts(self._timeout))
+            sent(result.job_id)
+            return self._job(job, result)
 
     @overload
     async def aenqueue(self, job: TaskCall[R], /) -> Job[R]: ...
@@ -128,7 +132,10 @@ class Client:
     async def aenqueue(self, job: TaskCall[Any] | str, payload: Any = None, /, **options: Any) -> Job[Any]:
         """`enqueue` for asyncio, on any event loop."""
         spec = self._spec(job, payload, options)
-        return self._job(job, await call_async(self._submission(spec), self._attempts(self._timeout)))
+        with instrument().sending(spec) as sent:
+            result = await call_async(self._submission(spec), self._attempts(self._timeout))
+            sent(result.job_id)
+            return self._job(job, result)
 
     def enqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
         """Enqueues independent jobs, `task.s(...)` or (type, payload), up to 1,000 in a call; answers per item.
@@ -137,25 +144,27 @@ class Client:
         its store is unavailable. Raises only when a call fails as a whole; jobs of earlier calls stand.
         """
         results: list[EnqueueResult] = []
-        for request in self._batches(jobs):
-            batch, attempts = Batch(request), self._attempts(self._timeout)
-            while (error := batch.answered(call_sync(self._many(batch), attempts))) is not None:
-                if (delay := attempts.another(error)) is None:
-                    break
-                time.sleep(delay)
-            results += batch.results
+        with instrument().sending_many() as sends:
+            for request in self._batches(jobs, sends):
+                batch, attempts = Batch(request), self._attempts(self._timeout)
+                while (error := batch.answered(call_sync(self._many(batch), attempts))) is not None:
+                    if (delay := attempts.another(error)) is None:
+                        break
+                    time.sleep(delay)
+                results += batch.results
         return results
 
     async def aenqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
         """`enqueue_many` for asyncio."""
         results: list[EnqueueResult] = []
-        for request in self._batches(jobs):
-            batch, attempts = Batch(request), self._attempts(self._timeout)
-            while (error := batch.answered(await call_async(self._many(batch), attempts))) is not None:
-                if (delay := attempts.another(error)) is None:
-                    break
-                await asyncio.sleep(delay)
-            results += batch.results
+        with instrument().sending_many() as sends:
+            for request in self._batches(jobs, sends):
+                batch, attempts = Batch(request), self._attempts(self._timeout)
+                while (error := batch.answered(await call_async(self._many(batch), attempts))) is not None:
+                    if (delay := attempts.another(error)) is None:
+                        break
+                    await asyncio.sleep(delay)
+                results += batch.results
         return results
 
     def enqueue_stream(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> Iterator[EnqueueResult]:
@@ -259,7 +268,9 @@ class Client:
         """
         spec, limit = self._spec(job, payload, options), _limit(wait)
         attempts = self._attempts(limit)
-        response = call_sync(self._run_call(spec), attempts)
+        with instrument().sending(spec) as sent:
+            response = call_sync(self._run_call(spec), attempts)
+            sent(response.job_id)
         if response.HasField("result"):
             return self._decoder(job)(outcome_of(response.result))
         return self._job(job, self._enqueued(response)).result(_rest(attempts, limit, response.job_id))
@@ -274,7 +285,9 @@ class Client:
         """`run` for asyncio."""
         spec, limit = self._spec(job, payload, options), _limit(wait)
         attempts = self._attempts(limit)
-        response = await call_async(self._run_call(spec), attempts)
+        with instrument().sending(spec) as sent:
+            response = await call_async(self._run_call(spec), attempts)
+            sent(response.job_id)
         if response.HasField("result"):
             return self._decoder(job)(outcome_of(response.result))
         return await self._job(job, self._enqueued(response)).aresult(_rest(attempts, limit, response.job_id))
@@ -363,26 +376,28 @@ class Client:
         if isinstance(job, TaskCall):
             if body is not None or options:
                 raise TypeError("options of a task call go before the call: task.opts(...).s(...)")
-            spec = job.spec()
-        elif isinstance(job, str):
+            return job.spec()
+        if isinstance(job, str):
             merged = merge_options(cast(JobOptions, {}), options)
-            spec = job_spec(uuid7(), job, payload({} if body is None else body), merged, ((body,), {}))
-        else:
-            raise TypeError(f"expected a type name or task.s(...), got {type(job).__name__}")
-        _trace(spec)
-        return spec
+            return job_spec(uuid7(), job, payload({} if body is None else body), merged, ((body,), {}))
+        raise TypeError(f"expected a type name or task.s(...), got {type(job).__name__}")
 
     def _draft(self, job: TaskCall[Any] | tuple[str, Any]) -> job_pb2.JobSpec | JobwireError:
         """One item of a stream, or what is wrong with it."""
         try:
-            return self._spec(job, None, {}) if isinstance(job, TaskCall) else self._spec(*job, {})
+            spec = self._spec(job, None, {}) if isinstance(job, TaskCall) else self._spec(*job, {})
         except JobwireError as error:
             return error
+        with instrument().sending(spec):  # it is on its way as soon as it is handed over
+            return spec
 
-    def _batches(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> Iterable[job_service_pb2.EnqueueManyRequest]:
+    def _batches(
+        self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]], sends: Callable[[job_pb2.JobSpec], None]
+    ) -> Iterable[job_service_pb2.EnqueueManyRequest]:
         request, size = pb.EnqueueManyRequest(), 0
         for job in jobs:
             spec = self._spec(job, None, {}) if isinstance(job, TaskCall) else self._spec(*job, {})
+            sends(spec)
             size += spec.ByteSize()
             if request.jobs and (len(request.jobs) == BATCH_JOBS or size > BATCH_BYTES):
                 yield request
@@ -425,14 +440,3 @@ def _rest(attempts: Attempts, limit: float | None, job_id: str) -> float | None:
     if remaining == 0.0:
         raise DeadlineExceeded(f"result of job {job_id}: not there after {limit:g} s")
     return remaining
-
-
-def _trace(spec: job_pb2.JobSpec) -> None:
-    """A job enqueued by a handler belongs to the trace of the handler's own job."""
-    from ._context import current_context
-
-    context = current_context()
-    if context is not None and "traceparent" not in spec.headers:
-        for name in TRACE_HEADERS:
-            if name in context.headers:
-                spec.headers[name] = context.headers[name]

@@ -15,6 +15,7 @@ from . import _convert
 from ._convert import dependency_of, failure_of, value_of
 from ._errors import Cancelled, InvalidArgument
 from ._ids import uuid7
+from ._instrument import instrument
 from ._leases import Lease
 from ._options import job_spec, merge_options
 from ._tasks import TaskCall
@@ -165,9 +166,7 @@ class Context:
         else:
             body = _convert.payload({} if payload is None else payload)
             spec = job_spec(uuid7(), job, body, merge_options({}, options), ((payload,), {}))
-        for name in _convert.TRACE_HEADERS:
-            if name in self.headers and name not in spec.headers:
-                spec.headers[name] = self.headers[name]
+        instrument().spawning(spec)
         size = sum(known.ByteSize() for known, _ in self._enqueued) + spec.ByteSize()
         if len(self._enqueued) >= (self._limits.max_jobs_per_call or 1000) or size > 1 << 20:
             raise InvalidArgument("enqueue: at most 1,000 jobs and 1 MiB go with one outcome", field="enqueue")
@@ -190,10 +189,12 @@ class Sink:
         progressed: Callable[[str, job_pb2.Progress | None, common_pb2.Payload | None], None],
         logged: Callable[[str, job_pb2.LogLine], None],
         now: Callable[[], float],
+        worker_id: str = "",
     ) -> None:
         self.progressed = progressed
         self.logged = logged
         self.now = now
+        self.worker_id = worker_id
 
 
 class LogCapture(logging.Handler):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from . import _outcomes
 from ._codec import DecodeError
 from ._context import Context, Sink, _current
+from ._instrument import instrument
 from ._leases import Lease, Outcome
 from ._outcomes import Unprocessable
 from ._tasks import Task
@@ -38,6 +40,7 @@ class Execution:
         self.task = task
         self.lease = lease
         self.context: Context | None = None
+        self.watch: Callable[[Outcome | None], None] | None = None
         self.limits = limits
         self.sink = sink
         self._finished = finished
@@ -45,6 +48,11 @@ class Execution:
 
     def run(self) -> None:
         """Runs a function, in the current thread."""
+        with instrument().processing(self):
+            self.run_unseen()
+
+    def run_unseen(self) -> None:
+        """`run` without traces and metrics: in a child process, whose parent sees to them."""
         try:
             args, kwargs = self._enter()
             outcome: Outcome | None = self._returned(self._call(args, kwargs))
@@ -56,12 +64,13 @@ class Execution:
 
     async def arun(self) -> None:
         """Runs a coroutine function, as a task with a context of its own."""
-        try:
-            args, kwargs = self._enter()
-            outcome: Outcome | None = self._returned(await self.task.function(*args, **kwargs))
-        except BaseException as error:
-            outcome = self._raised(error)
-        self.end(outcome)
+        with instrument().processing(self):
+            try:
+                args, kwargs = self._enter()
+                outcome: Outcome | None = self._returned(await self.task.function(*args, **kwargs))
+            except BaseException as error:
+                outcome = self._raised(error)
+            self.end(outcome)
 
     def cancel(self) -> None:
         """Wakes a handler that waits in `ctx.wait_cancelled`. The reason stands in the lease."""
@@ -78,6 +87,8 @@ class Execution:
         """It is over; None = there is nothing to report. Only the first call counts."""
         if not self._ended:
             self._ended = True
+            if self.watch is not None:
+                self.watch(outcome)
             self._finished(self.lease.token, outcome)
 
     def _call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -150,6 +161,7 @@ class LoopExecutor:
         self._running: dict[str, Execution] = {}
         self._probed_at: float | None = None  # a probe is under way since then
         self._probe_back = True
+        self._measured = 0.0
         self._warned_at = 0.0
 
     @property
@@ -180,10 +192,16 @@ class LoopExecutor:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
 
+    @property
+    def latest_lag(self) -> float:
+        """How late the loop was, in seconds: when last measured, or up to now while it is blocked."""
+        began = self._probed_at
+        return self._measured if began is None or self._probe_back else max(self._measured, time.monotonic() - began)
+
     def lag(self, now: float) -> str | None:
         """Measures the loop's lag, about once a second; a sentence when it has been blocked for more than a second."""
         if self._loop is None or not self._running:
-            self._probed_at = None
+            self._probed_at, self._measured = None, 0.0
             return None
         if self._probed_at is None or self._probe_back:
             if self._probed_at is None or now - self._probed_at >= 1.0:
@@ -199,6 +217,8 @@ class LoopExecutor:
         return f"the event loop has been blocked for {blocked:.1f} s while running {handlers}; leases are kept"
 
     def _answer(self) -> None:
+        began = self._probed_at
+        self._measured = 0.0 if began is None else time.monotonic() - began
         self._probe_back = True
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:

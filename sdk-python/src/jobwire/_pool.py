@@ -25,6 +25,7 @@ from . import _outcomes
 from ._convert import python_level
 from ._errors import Cancelled
 from ._executors import Execution, ThreadExecutor
+from ._instrument import instrument
 from ._leases import Lease, Outcome
 from ._tasks import Task
 from .v1 import common_pb2, job_pb2, worker_service_pb2
@@ -98,7 +99,8 @@ class ProcessExecutor(ThreadExecutor):
     def _serve(self) -> None:
         child: _Child | None = None
         while (execution := self._work.get()) is not None:
-            child = self._run(child, execution)
+            with instrument().processing(execution):
+                child = self._run(child, execution)
             with self._lock:
                 self._outstanding -= 1
         if child is not None:
@@ -293,6 +295,7 @@ def _job(lease: Lease, limits: common_pb2.Limits) -> bytes:
     job = worker_service_pb2.JobLease()
     job.CopyFrom(lease.job)
     job.lease_token = ""  # tokens stay with the session
+    instrument().carry(job.task.headers)
     return words.HEADER.pack(timeout, lease.trusted_until - now, len(bounds)) + bounds + job.SerializeToString()
 
 

@@ -26,6 +26,7 @@ from ._calls import bridge
 from ._context import Sink, log_capture
 from ._errors import JobwireError, Unavailable
 from ._executors import Execution, LoopExecutor, ThreadExecutor
+from ._instrument import instrument
 from ._leases import (
     Cancel,
     Command,
@@ -128,7 +129,7 @@ class Worker:
                 self.config.pool_size, targets(pooled), self._vanished, max_jobs=max_jobs, max_rss=max_rss
             )
         self._executions: dict[str, Execution] = {}
-        self._sink = Sink(self._progressed, self._logged, time.monotonic)
+        self._sink = Sink(self._progressed, self._logged, time.monotonic, self.config.worker_id)
         self._stream: BidiStream | None = None
         self._transport: Transport | None = None
         self._ready = threading.Event()
@@ -211,6 +212,16 @@ class Worker:
         """Waits until the server has welcomed the worker for the first time, or for `timeout` seconds."""
         return self._ready.wait(timeout)
 
+    @property
+    def running(self) -> int:
+        """Handlers that run now."""
+        return len(self._executions)
+
+    @property
+    def loop_lag(self) -> float:
+        """How late the event loop of `async def` handlers is, in seconds; measured once a second while some run."""
+        return self._loop.latest_lag
+
     def _signalled(self, number: int, _frame: Any) -> None:
         # SimpleQueue.put may be interrupted by itself; logging could deadlock here, so the session's thread does it.
         name = signal.Signals(number).name
@@ -240,6 +251,7 @@ class Worker:
             self._ended.set_exception(error)
 
     def _work(self) -> BaseException | None:
+        instrument().working(self)
         self._transport = Transport(self._connection)
         session = self._session
         while True:
@@ -326,7 +338,9 @@ class Worker:
             skew = time.time() - welcome.server_time.ToNanoseconds() / 1e9
             if abs(skew) > 2.0:
                 log.warning("this clock is %.1f s %s the server's", abs(skew), "ahead of" if skew > 0 else "behind")
-        if not self._ready.is_set():
+        if self._ready.is_set():
+            instrument().reconnected(self)
+        else:
             self._ready.set()
             if self._on_ready is not None:
                 try:

@@ -54,8 +54,8 @@ class TestServer:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert process.stderr is not None
-        threading.Thread(target=_drain, args=(process.stderr, self._log), name="jobwire-test-log", daemon=True).start()
+        self._drain = threading.Thread(target=_drain, args=(process.stderr, self._log), daemon=True)
+        self._drain.start()
         return process
 
     def _addresses(self) -> tuple[str, str]:
@@ -65,6 +65,8 @@ class TestServer:
             ready = json.loads(line)
             return f"jobwire://{ready['listening']}", f"http://{ready['http']}"
         except (ValueError, KeyError) as error:
+            _end(self._process)
+            self._drain.join()  # all that it said
             raise RuntimeError(f"the server did not start: {line}{self.log}") from error
 
     @property
