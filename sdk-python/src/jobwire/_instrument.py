@@ -59,8 +59,9 @@ class Instrument:
         headers.pop(CARRIED, None)
         return _NOTHING
 
-    def working(self, worker: Worker) -> None:
-        """A worker begins."""
+    def working(self, worker: Worker) -> AbstractContextManager[None]:
+        """While a worker works."""
+        return _NOTHING
 
     def reconnected(self, worker: Worker) -> None:
         """It has a stream again."""

@@ -236,7 +236,7 @@ class Worker:
 
     def _drive(self) -> None:
         try:
-            with log_capture:
+            with log_capture, instrument().working(self):
                 error = self._work()
         except BaseException as failure:
             log.exception("the worker's session failed")
@@ -251,7 +251,6 @@ class Worker:
             self._ended.set_exception(error)
 
     def _work(self) -> BaseException | None:
-        instrument().working(self)
         self._transport = Transport(self._connection)
         session = self._session
         while True:

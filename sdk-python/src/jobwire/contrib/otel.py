@@ -15,7 +15,6 @@ No payload, result, header or token is in any of them.
 from __future__ import annotations
 
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -81,7 +80,7 @@ class Telemetry(Instrument):
     """Spans and metrics of this process."""
 
     def __init__(self) -> None:
-        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+        self._workers: set[Worker] = set()
         self.set_up(None, None, None)
 
     def set_up(
@@ -249,9 +248,14 @@ class Telemetry(Instrument):
         finally:
             context.detach(token)
 
-    def working(self, worker: Worker) -> None:
-        """Its gauges are read from now on."""
+    @contextmanager
+    def working(self, worker: Worker) -> Iterator[None]:
+        """Its gauges are read while it works."""
         self._workers.add(worker)
+        try:
+            yield
+        finally:
+            self._workers.discard(worker)
 
     def reconnected(self, worker: Worker) -> None:
         """Counts it."""
