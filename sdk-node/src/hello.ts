@@ -19,15 +19,15 @@ export interface SessionConfig {
   concurrency: number;
   /** The same for single types, where they have a limit of their own. */
   typeConcurrency?: Record<string, number>;
-  /** Leases to hold: concurrency plus prefetch. */
-  slots: number;
+  /** Leases to hold beyond that; without it, adapts to how long handlers run. */
+  prefetch?: number;
   leaseTtlMs?: number;
   graceMs: number;
   info: HelloInit["info"];
 }
 
-/** The first frame of a stream; `held` is the inventory. */
-export function helloInit(config: SessionConfig, held: Lease[], now: number): HelloInit {
+/** The first frame of a stream: `slots` are the leases it wants to hold, `held` is the inventory. */
+export function helloInit(config: SessionConfig, slots: number, held: Lease[], now: number): HelloInit {
   return {
     sessionId: config.sessionId,
     workerId: config.workerId,
@@ -37,7 +37,7 @@ export function helloInit(config: SessionConfig, held: Lease[], now: number): He
     })),
     types: config.types,
     subscriptions: config.subscriptions,
-    capacity: { slots: config.slots, concurrency: config.concurrency },
+    capacity: { slots, concurrency: config.concurrency },
     info: config.info,
     revision: REVISION,
     leaseTtl: config.leaseTtlMs === undefined ? undefined : spanOf(config.leaseTtlMs),

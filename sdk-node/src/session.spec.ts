@@ -28,7 +28,7 @@ class Bench {
   #keys = new Map<string, number>();
 
   constructor(config: Partial<SessionConfig> = {}) {
-    const full = { sessionId: "s", workerId: "w", types: ["t"], subscriptions: [], concurrency: 2, slots: 4, graceMs: 25_000, info: {} };
+    const full = { sessionId: "s", workerId: "w", types: ["t"], subscriptions: [], concurrency: 2, prefetch: 2, graceMs: 25_000, info: {} };
     const env = { random: () => 1, stats: () => ({ rssBytes: 1, cpuPercent: 0 }) };
     this.session = new Session({ ...full, ...config }, env);
   }
@@ -131,7 +131,7 @@ function open(config?: Partial<SessionConfig>): Bench {
 
 describe("session: opening", () => {
   it("says hello first and nothing else before the welcome", () => {
-    const bench = new Bench({ types: ["a", "b"], slots: 40, concurrency: 24 }).poll();
+    const bench = new Bench({ types: ["a", "b"], prefetch: 16, concurrency: 24 }).poll();
     assert.deepEqual(bench.did, ["connect", "send"]);
     assert.equal(bench.last.seq, 1n);
     assert.deepEqual(bench.last.hello?.types, ["a", "b"]);
@@ -184,7 +184,7 @@ describe("session: W1 window and started", () => {
   });
 
   it("starts no handler beyond 10,000 unacknowledged outcomes", () => {
-    const bench = open({ concurrency: 1, slots: 20_000 });
+    const bench = open({ concurrency: 1, prefetch: 9_999 });
     const tokens = Array.from({ length: 10_001 }, (_, i) => `t${i}`);
     bench.jobs(...tokens);
     for (const token of tokens.slice(0, 10_000)) bench.finish(token);
@@ -202,7 +202,7 @@ describe("session: W1 window and started", () => {
 
 describe("session: flush rule", () => {
   it("sends at once with nothing in flight, then waits 2 ms for company", () => {
-    const bench = open({ concurrency: 300, slots: 300 }).jobs("t1", "t2", "t3").clear();
+    const bench = open({ concurrency: 300, prefetch: 0 }).jobs("t1", "t2", "t3").clear();
     bench.finish("t1");
     assert.equal(bench.sent.length, 1);
     bench.finish("t2").finish("t3");
@@ -214,7 +214,7 @@ describe("session: flush rule", () => {
 
   it("sends at 128 outcomes without waiting", () => {
     const tokens = Array.from({ length: 129 }, (_, i) => `t${i}`);
-    const bench = open({ concurrency: 300, slots: 300 }).jobs(...tokens).clear();
+    const bench = open({ concurrency: 300, prefetch: 0 }).jobs(...tokens).clear();
     for (const token of tokens.slice(0, 128)) bench.finish(token);
     assert.equal(bench.sent.length, 1);
     bench.finish("t128");
@@ -571,5 +571,40 @@ describe("session: drain", () => {
   it("stops at once when it holds nothing and has no stream", () => {
     const bench = new Bench().poll().event({ event: "drain" });
     assert.equal(bench.told.at(-1)?.command, "stopped");
+  });
+});
+
+describe("session: how much it holds", () => {
+  const ran = (bench: Bench, token: string, ms: number) => bench.jobs(token).pass(ms).finish(token).frame({ ackedSeq: BigInt(bench.last.seq) });
+
+  it("holds fewer jobs ready the longer handlers run, and says so with a heartbeat", () => {
+    const bench = open({ concurrency: 4, prefetch: undefined });
+    assert.equal(bench.sent[0]!.hello?.capacity?.slots, 8);
+    ran(bench, "t1", 9_000).pass(10_000);
+    const slow = bench.sent.findLast((frame) => frame.capacity);
+    assert.ok(slow?.heartbeat);
+    assert.deepEqual([slow.capacity?.slots, slow.capacity?.concurrency], [4, 4]);
+    for (let i = 0; i < 40; i++) ran(bench, `quick-${i}`, 1);
+    bench.pass(10_000);
+    assert.equal(bench.sent.findLast((frame) => frame.capacity)?.capacity?.slots, 8);
+    bench.session.closed(new Unavailable("away"), bench.now);
+    bench.poll().pass(1_000);
+    assert.equal(bench.last.hello?.capacity?.slots, 8);
+  });
+
+  it("holds what it was told to", () => {
+    const bench = open({ concurrency: 4, prefetch: 1 });
+    ran(bench, "t1", 60_000).pass(20_000);
+    assert.equal(bench.sent[0]!.hello?.capacity?.slots, 5);
+    assert.ok(!bench.sent.some((frame) => frame.capacity));
+  });
+
+  it("starts no more jobs of a type than it may, and others past them", () => {
+    const bench = open({ types: ["a", "b"], concurrency: 4, typeConcurrency: { a: 1 } });
+    const job = (leaseToken: string, type: string) => ({ leaseToken, task: { id: leaseToken, type } });
+    bench.frame({ jobs: [job("a1", "a"), job("a2", "a"), job("b1", "b")] });
+    assert.deepEqual(bench.ran, ["a1", "b1"]);
+    bench.finish("a1");
+    assert.deepEqual(bench.ran, ["a1", "b1", "a2"]);
   });
 });

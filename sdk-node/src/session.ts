@@ -2,6 +2,7 @@
 // events and the time; `poll(now)` answers what to do and when to call again. The rules W1-W8 are those of
 // worker_service.proto.
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { Drain } from "./drain.js";
 import { msOf } from "./duration.js";
 import type { CancelReason, JobwireError } from "./errors.js";
 import {
@@ -12,21 +13,18 @@ import {
 import { helloInit, type SessionConfig } from "./hello.js";
 import { Inventory } from "./inventory.js";
 import { fitting, newLease, outcomeInit, reportBytes, unprocessable, type Lease, type Report } from "./lease.js";
+import { Leases } from "./leases.js";
 import type { OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
 import { Outbox } from "./outbox.js";
+import { Prefetch } from "./prefetch.js";
 import { Reports, type FrameReports } from "./reports.js";
 import { DEFAULT_LIMITS, type SizeLimits } from "./spec.js";
+import { StreamState } from "./stream-state.js";
+import { limitAt, TimeLimits } from "./time-limits.js";
 import { cancelReasonOf, jobDataOf } from "./wire.js";
 
 /** Receipt of a frame with jobs, when nothing else says it sooner. */
 const RECEIPT_MS = 1_000;
-/** Time a handler has to obey the shutdown, and the server to acknowledge, and to end the stream. */
-const STOP_MS = 2_000;
-/** Reconnect delays: full jitter between 0 and a ceiling that doubles. */
-const BACKOFF_MIN_MS = 50;
-const BACKOFF_MAX_MS = 15_000;
-/** A stream that lived this long counts as a success: the backoff starts afresh. */
-const STABLE_MS = 1_000;
 /** A job of a type that this worker does not handle, though it said so: look again later. */
 const UNHANDLED_MS = 5_000;
 
@@ -51,70 +49,50 @@ export type Action =
   | { do: "drop" }
   | { do: "tell"; command: RunnerCommand };
 
-type Phase =
-  | { name: "running" }
-  | { name: "finishing"; graceAt: number }
-  | { name: "stopping"; stopAt: number }
-  | { name: "flushing"; until: number }
-  | { name: "closing"; until: number }
-  | { name: "stopped" };
-
 export class Session {
   #out: Action[] = [];
-  #phase: Phase = { name: "running" };
   #quiet = false;
-
-  #stream: "none" | "opening" | "open" = "none";
-  #connectAt = -Infinity;
-  #failures = 0;
-  #openedAt = 0;
-  #dropAt = Infinity;
-  #seq = 0;
-  #receivedSeq = 0;
-  #heardAt = 0;
-  #helloAt = 0;
   #stateChanged = false;
-
-  #leaseTtlMs = 30_000;
-  #deliveryTtlMs = 10_000;
-  #heartbeatMs = 10_000;
   #limits: SizeLimits = DEFAULT_LIMITS;
-
   #nextKey = 1;
-  #leases = new Map<number, Lease>();
-  #byToken = new Map<string, Lease>();
-  #queue: Lease[] = [];
-  #running = 0;
-  #runningOf = new Map<string, number>();
-  #outbox = new Outbox();
-  #reports = new Reports();
+
+  readonly #stream = new StreamState();
+  readonly #drain = new Drain();
+  readonly #leases: Leases;
+  readonly #prefetch: Prefetch;
+  readonly #outbox = new Outbox();
+  readonly #reports = new Reports();
+  readonly #inventory = new Inventory();
+  readonly #timeLimits = new TimeLimits();
 
   #started: string[] = [];
   #startedAt = Infinity;
   #receiptAt = Infinity;
-  #inventory = new Inventory();
-  #sweepAt = Infinity;
 
   constructor(
     private readonly config: SessionConfig,
     private readonly env: SessionEnv,
-  ) {}
+  ) {
+    this.#leases = new Leases(config);
+    this.#prefetch = new Prefetch(config.concurrency, config.prefetch);
+  }
 
   // ---- what the host reports ------------------------------------------------------------------------------------
 
   /** A frame of the current stream. */
   frame(frame: StreamJobsResponse, now: number): void {
-    if (this.#stream === "none") return;
-    this.#heardAt = now;
-    if (this.#stream === "opening") {
+    const stream = this.#stream;
+    if (stream.phase === "none") return;
+    stream.heard(now);
+    if (stream.phase === "opening") {
       if (!frame.welcome) return this.#lose("the server's first frame had no welcome", now);
       this.#welcome(frame.welcome, now);
     }
-    this.#receivedSeq = Number(frame.seq);
+    stream.receivedSeq = Number(frame.seq);
     for (const rejection of frame.rejections) this.#rejected(rejection, now);
     if (frame.ackedSeq > 0n) for (const lease of this.#outbox.ack(Number(frame.ackedSeq))) this.#forget(lease);
     for (const job of frame.jobs) {
-      const lease = newLease(job.leaseToken, jobDataOf(job, this.#nextKey++), now, this.#deliveryTtlMs);
+      const lease = newLease(job.leaseToken, jobDataOf(job, this.#nextKey++), now, stream.deliveryTtlMs);
       this.#receive(lease, now);
     }
     if (frame.jobs.length > 0) this.#receiptAt = Math.min(this.#receiptAt, now + RECEIPT_MS);
@@ -122,12 +100,12 @@ export class Session {
     if (ack) {
       for (const token of ack.lost) this.#lost(token);
       for (const { lease, at } of this.#inventory.acked(Number(ack.heartbeatSeq))) {
-        if (!lease.lost) this.#trust(lease, at + this.#leaseTtlMs);
+        if (!lease.lost) this.#trust(lease, at + stream.leaseTtlMs);
       }
     }
     for (const order of frame.cancels) this.#ordered(order, now);
     for (const token of frame.recalls) {
-      const lease = this.#byToken.get(token);
+      const lease = this.#leases.byToken(token);
       if (lease?.phase === "queued") this.#release(lease, "recalled", now);
     }
     if (frame.directive) this.#directive(frame.directive, now);
@@ -136,16 +114,17 @@ export class Session {
 
   /** The current stream ended; `error` is absent when the server ended it with OK. */
   closed(error: JobwireError | undefined, now: number): void {
-    if (this.#stream === "none") return;
-    if (this.#phase.name === "closing") return this.#stop();
+    const stream = this.#stream;
+    if (stream.phase === "none") return;
+    if (this.#drain.closing) return this.#stop();
     this.#streamGone(now);
     if (error && FATAL.has(error.code)) {
       const { code, message, reason, field, metadata } = error;
       return this.#stop({ code, message, details: { reason, metadata: { ...metadata }, ...(field && { field }) } });
     }
-    const goAway = this.#dropAt;
-    this.#dropAt = Infinity;
-    if (goAway < Infinity) this.#connectAt = Math.max(now, goAway);
+    const goAway = stream.dropAt;
+    stream.dropAt = Infinity;
+    if (goAway < Infinity) stream.connectAt = Math.max(now, goAway);
     else this.#backOff(error?.message ?? "the server ended the stream", now, error?.retryDelay);
   }
 
@@ -170,14 +149,14 @@ export class Session {
       case "resume":
         return this.#setQuiet(event.event === "quiet");
       case "drain":
-        if (event.now && this.#phase.name !== "running") return this.#releaseNow(now);
-        return this.#drain(event.graceMs ?? this.config.graceMs, "asked to stop", now);
+        if (event.now && this.#drain.draining) return this.#releaseNow(now);
+        return this.#beginDrain(event.graceMs ?? this.config.graceMs, "asked to stop", now);
     }
   }
 
   /** Does what is due and takes what there is to do; call again at `wakeAt` at the latest. */
   poll(now: number): { actions: Action[]; wakeAt: number } {
-    if (this.#phase.name !== "stopped") {
+    if (!this.#drain.stopped) {
       this.#checkStream(now);
       this.#sweep(now);
       this.#dispatch(now);
@@ -195,44 +174,35 @@ export class Session {
   // ---- the stream -----------------------------------------------------------------------------------------------
 
   #checkStream(now: number): void {
-    if (this.#stream !== "none") {
-      if (now >= this.#dropAt) {
+    const stream = this.#stream;
+    if (stream.phase !== "none") {
+      if (now >= stream.dropAt) {
         this.#out.push({ do: "drop" });
         this.#streamGone(now);
-        this.#dropAt = Infinity;
-        this.#connectAt = now;
-      } else if (now >= this.#deadAt()) {
+        stream.dropAt = Infinity;
+        stream.connectAt = now;
+      } else if (now >= stream.deadAt) {
         this.#lose("no frame from the server for too long", now);
       }
     }
-    if (this.#stream === "none" && now >= this.#connectAt) this.#connect(now);
-  }
-
-  #deadAt(): number {
-    return this.#heardAt + 2 * this.#heartbeatMs + 5_000;
+    if (stream.phase === "none" && now >= stream.connectAt) this.#connect(now);
   }
 
   #connect(now: number): void {
-    this.#stream = "opening";
-    this.#connectAt = this.#dropAt = Infinity;
-    this.#heardAt = this.#helloAt = now;
-    this.#seq = this.#receivedSeq = 0;
+    this.#stream.connecting(now);
     this.#started = [];
     this.#startedAt = this.#receiptAt = Infinity;
-    const held = [...this.#leases.values()];
+    const held = this.#leases.all();
     this.#inventory.reset(held);
     this.#out.push({ do: "connect" });
     this.#stateChanged = this.#state() !== WorkerState.ACTIVE;
-    this.#send({ hello: helloInit(this.config, held, now) });
+    this.#send({ hello: helloInit(this.config, this.#prefetch.slots, held, now) });
   }
 
   #welcome(welcome: Welcome, now: number): void {
-    this.#stream = "open";
-    this.#openedAt = now;
-    this.#leaseTtlMs = msOf(welcome.leaseTtl) || this.#leaseTtlMs;
-    this.#deliveryTtlMs = msOf(welcome.deliveryTtl) || Math.min(10_000, this.#leaseTtlMs);
-    this.#heartbeatMs = msOf(welcome.heartbeatInterval) || this.#leaseTtlMs / 3;
-    this.#inventory.by(now + this.#heartbeatMs);
+    const stream = this.#stream;
+    stream.welcomed(welcome, now);
+    this.#inventory.by(now + stream.heartbeatMs);
     if (welcome.limits) {
       this.#limits = {
         payloadBytes: welcome.limits.maxPayloadBytes || DEFAULT_LIMITS.payloadBytes,
@@ -241,9 +211,9 @@ export class Session {
       };
     }
     const resumed = this.#leases.size;
-    for (const lease of this.#leases.values()) this.#trust(lease, this.#helloAt + this.#leaseTtlMs);
+    for (const lease of this.#leases.all()) this.#trust(lease, stream.helloAt + stream.leaseTtlMs);
     for (const token of welcome.settled) {
-      const lease = this.#byToken.get(token);
+      const lease = this.#leases.byToken(token);
       if (lease) this.#settled(lease);
     }
     for (const token of welcome.lost) this.#lost(token);
@@ -267,24 +237,18 @@ export class Session {
   }
 
   #streamGone(now: number): void {
-    if (this.#stream === "open" && now - this.#openedAt >= STABLE_MS) this.#failures = 0;
-    this.#stream = "none";
+    this.#stream.gone(now);
     this.#outbox.resend(now);
   }
 
-  /** With jobs in hand the next try comes while their leases still run. */
   #backOff(why: string, now: number, atLeast = 0): void {
-    const held = this.#leases.size > 0 || !this.#outbox.empty;
-    const max = held ? Math.min(BACKOFF_MAX_MS, this.#leaseTtlMs / 3) : BACKOFF_MAX_MS;
-    const ceiling = Math.min(max, BACKOFF_MIN_MS * 2 ** Math.min(this.#failures, 20));
-    this.#failures += 1;
-    const retryInMs = Math.max(atLeast, this.env.random() * ceiling);
-    this.#connectAt = now + retryInMs;
+    const holding = this.#leases.size > 0 || !this.#outbox.empty;
+    const retryInMs = this.#stream.backOff(now, this.env.random(), holding, atLeast);
     this.#tell({ command: "disconnected", message: why, retryInMs });
   }
 
   #goAway(goAway: GoAway, now: number): void {
-    this.#dropAt = now + (msOf(goAway.reconnectDelay) ?? 0);
+    this.#stream.dropAt = now + (msOf(goAway.reconnectDelay) ?? 0);
     const reason = (GoAwayReason[goAway.reason] ?? "UNKNOWN").toLowerCase();
     this.#note("info", `the server asks to reconnect (${reason}${goAway.message && `: ${goAway.message}`})`);
   }
@@ -292,53 +256,33 @@ export class Session {
   // ---- leases ---------------------------------------------------------------------------------------------------
 
   #receive(lease: Lease, now: number): void {
-    const before = this.#byToken.get(lease.token);
-    if (before) return;
-    this.#leases.set(lease.key, lease);
-    this.#byToken.set(lease.token, lease);
+    if (this.#leases.byToken(lease.token)) return;
+    this.#leases.add(lease);
     this.#inventory.arrived(lease);
-    this.#sweepAt = Math.min(this.#sweepAt, lease.trustedUntil);
-    if (this.#draining) return this.#release(lease, "the worker is draining", now);
-    this.#queue.push(lease);
+    this.#timeLimits.by(lease.trustedUntil);
+    if (this.#drain.draining) this.#release(lease, "the worker is draining", now);
+    else this.#leases.wait(lease);
   }
 
-  get #draining(): boolean {
-    return this.#phase.name !== "running";
-  }
-
-  /** Hands queued jobs to free handlers, in their order but for types that are at a limit of their own. */
+  /** Hands waiting jobs to free handlers. */
   #dispatch(now: number): void {
-    let at = 0;
-    while (at < this.#queue.length && this.#running < this.config.concurrency && !this.#outbox.full) {
-      const lease = this.#queue[at]!;
-      const { type } = lease.job;
+    for (let lease = this.#leases.next(); lease && !this.#outbox.full; lease = this.#leases.next()) {
       // Somebody else may have it by now; the next Welcome tells.
       if (now >= lease.trustedUntil) return;
-      if ((this.#runningOf.get(type) ?? 0) >= (this.config.typeConcurrency?.[type] ?? Infinity)) {
-        at += 1;
-        continue;
-      }
-      this.#queue.splice(at, 1);
+      const { type, id } = lease.job;
       if (!this.#handles(type)) {
         const reason = `no handler for ${type}`;
-        this.#note("warn", `${reason}: job ${lease.job.id} goes back`);
+        this.#note("warn", `${reason}: job ${id} goes back`);
+        this.#leases.unwait(lease);
         this.#report(lease, { kind: "snoozed", delayMs: UNHANDLED_MS, reason, runMs: 0 }, now);
         continue;
       }
-      lease.phase = "running";
-      lease.startedAt = lease.heardAt = now;
-      this.#count(lease, 1);
+      this.#leases.start(lease, now);
       this.#started.push(lease.token);
       this.#startedAt = Math.min(this.#startedAt, now);
-      this.#sweepAt = Math.min(this.#sweepAt, this.#limitAt(lease));
+      this.#timeLimits.by(limitAt(lease));
       this.#tell({ command: "run", job: lease.job });
     }
-  }
-
-  /** A handler has started (1) or is off our hands (-1). */
-  #count({ job: { type } }: Lease, change: 1 | -1): void {
-    this.#running += change;
-    this.#runningOf.set(type, (this.#runningOf.get(type) ?? 0) + change);
   }
 
   #handles(type: string): boolean {
@@ -348,7 +292,8 @@ export class Session {
   #finished(key: number, outcome: OutcomeData, now: number): void {
     const lease = this.#leases.get(key);
     if (!lease || lease.phase !== "running") return;
-    this.#count(lease, -1);
+    this.#leases.stopped(lease);
+    this.#prefetch.ran(now - lease.startedAt!);
     if (lease.lost || outcome.kind === "dropped") {
       this.#forget(lease);
       // The server counts the slot as taken until a heartbeat no longer names the lease.
@@ -367,14 +312,12 @@ export class Session {
   }
 
   #release(lease: Lease, reason: string, now: number): void {
-    const at = this.#queue.indexOf(lease);
-    if (at >= 0) this.#queue.splice(at, 1);
+    this.#leases.unwait(lease);
     this.#report(lease, { kind: "released", reason, runMs: 0 }, now);
   }
 
   #forget(lease: Lease): void {
-    this.#leases.delete(lease.key);
-    this.#byToken.delete(lease.token);
+    this.#leases.forget(lease);
     this.#reports.forget(lease);
   }
 
@@ -389,7 +332,7 @@ export class Session {
   }
 
   #lost(token: string): void {
-    const lease = this.#byToken.get(token);
+    const lease = this.#leases.byToken(token);
     if (!lease) return;
     if (lease.phase === "running") {
       // Its handler still takes a slot: it stays in the inventory until the handler has stopped.
@@ -398,13 +341,13 @@ export class Session {
       this.#cancel(lease, "lease_lost", "the lease is lost: another worker may have the job");
       return;
     }
-    if (lease.phase === "queued") this.#queue.splice(this.#queue.indexOf(lease), 1);
+    if (lease.phase === "queued") this.#leases.unwait(lease);
     else this.#outbox.remove(lease);
     this.#forget(lease);
   }
 
   #rejected(rejection: OutcomeRejection, now: number): void {
-    const lease = this.#byToken.get(rejection.leaseToken);
+    const lease = this.#leases.byToken(rejection.leaseToken);
     if (!lease || lease.phase !== "done") return;
     this.#outbox.remove(lease);
     const reason = RejectionReason[rejection.reason] ?? "UNKNOWN";
@@ -418,14 +361,14 @@ export class Session {
   }
 
   #ordered(order: CancelOrder, now: number): void {
-    const lease = this.#byToken.get(order.leaseToken);
+    const lease = this.#leases.byToken(order.leaseToken);
     if (!lease || lease.phase === "done") return;
     const reason = cancelReasonOf(order.reason);
     if (lease.phase === "running") {
       return this.#cancel(lease, reason, order.message || `cancelled: ${reason}`);
     }
     if (reason === "timeout") return;
-    this.#queue.splice(this.#queue.indexOf(lease), 1);
+    this.#leases.unwait(lease);
     this.#report(lease, { kind: "cancelled", reason: order.message || reason, runMs: 0 }, now);
   }
 
@@ -444,38 +387,17 @@ export class Session {
       lease.atRisk = false;
       this.#tell({ command: "risk", key: lease.key, atRisk: false });
     }
-    this.#sweepAt = Math.min(this.#sweepAt, lease.trustedUntil);
-  }
-
-  /** When this attempt has run too long, or has been silent too long. */
-  #limitAt({ cancelled, startedAt = 0, heardAt, job: { timeoutMs, heartbeatTimeoutMs } }: Lease): number {
-    if (cancelled !== undefined) return Infinity;
-    return Math.min(startedAt + (timeoutMs ?? Infinity), heardAt + (heartbeatTimeoutMs ?? Infinity));
+    this.#timeLimits.by(lease.trustedUntil);
   }
 
   #sweep(now: number): void {
-    if (now < this.#sweepAt) return;
-    this.#sweepAt = Infinity;
-    for (const lease of this.#leases.values()) {
-      if (lease.phase === "done") continue;
-      if (now >= lease.trustedUntil) {
-        if (lease.phase === "running" && !lease.atRisk && !lease.lost) {
-          lease.atRisk = true;
-          this.#tell({ command: "risk", key: lease.key, atRisk: true });
-        }
-      } else {
-        this.#sweepAt = Math.min(this.#sweepAt, lease.trustedUntil);
-      }
-      if (lease.phase !== "running") continue;
-      if (now >= this.#limitAt(lease)) {
-        const { timeoutMs } = lease.job;
-        const timedOut = timeoutMs !== undefined && now >= lease.startedAt! + timeoutMs;
-        const message = timedOut ? `ran longer than ${timeoutMs} ms` : `no progress for ${lease.job.heartbeatTimeoutMs} ms`;
-        this.#cancel(lease, "timeout", message, !timedOut);
-      } else {
-        this.#sweepAt = Math.min(this.#sweepAt, this.#limitAt(lease));
-      }
-    }
+    this.#timeLimits.sweep(now, this.#leases.all(), {
+      atRisk: (lease) => {
+        lease.atRisk = true;
+        this.#tell({ command: "risk", key: lease.key, atRisk: true });
+      },
+      timedOut: (lease, message, stalled) => this.#cancel(lease, "timeout", message, stalled),
+    });
   }
 
   // ---- life cycle -----------------------------------------------------------------------------------------------
@@ -487,94 +409,102 @@ export class Session {
       case DirectiveKind.QUIET:
         return this.#setQuiet(true);
       case DirectiveKind.TERMINATE:
-        return this.#drain(msOf(directive.grace) ?? this.config.graceMs, directive.reason || "the server asks to stop", now, true);
+        return this.#beginDrain(msOf(directive.grace) ?? this.config.graceMs, directive.reason || "the server asks to stop", now, true);
     }
   }
 
   #state(): WorkerState {
-    if (this.#draining) return WorkerState.DRAINING;
+    if (this.#drain.draining) return WorkerState.DRAINING;
     return this.#quiet ? WorkerState.QUIET : WorkerState.ACTIVE;
   }
 
   #setQuiet(quiet: boolean): void {
-    if (this.#quiet === quiet || this.#draining) return;
+    if (this.#quiet === quiet || this.#drain.draining) return;
     this.#quiet = quiet;
     this.#stateChanged = true;
   }
 
-  #drain(graceMs: number, reason: string, now: number, ordered = false): void {
-    if (this.#draining) return;
-    this.#phase = { name: "finishing", graceAt: now + graceMs };
+  #beginDrain(graceMs: number, reason: string, now: number, ordered = false): void {
+    if (this.#drain.draining) return;
+    this.#drain.begin(now, graceMs);
     this.#stateChanged = true;
     this.#tell({ command: "draining", reason, ordered });
-    for (const lease of [...this.#queue]) this.#release(lease, "the worker is draining", now);
+    for (const lease of this.#leases.waiting()) this.#release(lease, "the worker is draining", now);
   }
 
-  #runningLeases(): Lease[] {
-    return [...this.#leases.values()].filter((lease) => lease.phase === "running");
+  #cancelRunning(message: string): void {
+    for (const lease of this.#leases.runningOnes()) this.#cancel(lease, "shutdown", message);
   }
 
   /** Gives back what still runs, handlers or no handlers. */
   #releaseNow(now: number): void {
-    for (const lease of this.#runningLeases()) {
-      this.#cancel(lease, "shutdown", "the worker is shutting down");
+    this.#cancelRunning("the worker is shutting down");
+    for (const lease of this.#leases.runningOnes()) {
       this.#tell({ command: "abandon", key: lease.key });
-      this.#count(lease, -1);
+      this.#leases.stopped(lease);
       if (lease.lost) this.#forget(lease);
       else this.#report(lease, { kind: "released", reason: "the worker is shutting down", runMs: now - lease.startedAt! }, now);
     }
   }
 
   #advanceDrain(now: number): void {
-    if (this.#phase.name === "finishing" && now >= this.#phase.graceAt && this.#running > 0) {
-      for (const lease of this.#runningLeases()) this.#cancel(lease, "shutdown", "the worker is shutting down");
-      this.#phase = { name: "stopping", stopAt: now + STOP_MS };
-    }
-    if (this.#phase.name === "stopping" && now >= this.#phase.stopAt) this.#releaseNow(now);
-    if ((this.#phase.name === "finishing" || this.#phase.name === "stopping") && this.#running === 0) {
-      this.#phase = { name: "flushing", until: now + STOP_MS };
-      if (this.#stream === "none") this.#connectAt = Math.min(this.#connectAt, now);
-    }
-    if (this.#phase.name === "flushing") {
-      if (this.#outbox.empty && this.#stream === "open") {
-        this.#flush(now);
-        this.#out.push({ do: "halfClose" });
-        this.#phase = { name: "closing", until: now + STOP_MS };
-      } else if (now >= this.#phase.until || (this.#outbox.empty && this.#leases.size === 0)) {
-        this.#stop();
+    for (;;) {
+      const step = this.#drain.step(now, {
+        running: this.#leases.running,
+        acked: this.#outbox.empty,
+        connected: this.#stream.phase === "open",
+        emptyHanded: this.#leases.size === 0,
+      });
+      switch (step) {
+        case undefined:
+          return;
+        case "cancel":
+          this.#cancelRunning("the worker is shutting down");
+          break;
+        case "release":
+          this.#releaseNow(now);
+          break;
+        case "flush":
+          if (this.#stream.phase === "none") this.#stream.connectAt = Math.min(this.#stream.connectAt, now);
+          break;
+        case "close":
+          this.#flushAll(now);
+          this.#out.push({ do: "halfClose" });
+          break;
+        case "stop":
+          return this.#stop();
       }
     }
-    if (this.#phase.name === "closing" && now >= this.#phase.until) this.#stop();
   }
 
   #stop(error?: Extract<RunnerCommand, { command: "stopped" }>["error"]): void {
-    for (const lease of this.#runningLeases()) {
-      this.#tell({ command: "cancel", key: lease.key, reason: "shutdown", message: error?.message ?? "the worker has stopped" });
-    }
-    if (this.#stream !== "none") this.#out.push({ do: "drop" });
-    this.#stream = "none";
-    this.#connectAt = Infinity;
-    this.#phase = { name: "stopped" };
+    this.#cancelRunning(error?.message ?? "the worker has stopped");
+    if (this.#stream.phase !== "none") this.#out.push({ do: "drop" });
+    this.#stream.phase = "none";
+    this.#stream.connectAt = Infinity;
+    this.#drain.stop();
     this.#tell({ command: "stopped", ...(error && { error }) });
   }
 
   // ---- frames ---------------------------------------------------------------------------------------------------
 
   #flush(now: number): void {
-    if (this.#stream !== "open" || this.#phase.name === "closing") return;
+    if (this.#stream.phase === "open" && !this.#drain.closing) this.#flushAll(now);
+  }
+
+  #flushAll(now: number): void {
     while (this.#reports.crowded) this.#send(this.#reports.take(now));
     const heartbeat = now >= this.#heartbeatDueAt();
-    if (heartbeat || this.#stateChanged || now >= this.#frameDueAt()) {
-      // Outcomes first, in frames of their own: what they settle is no longer in hand when the inventory is taken.
-      do this.#sendReports(now);
-      while (this.#outbox.hasPending);
-      if (heartbeat) this.#sendHeartbeat(now);
-    }
+    if (!heartbeat && !this.#stateChanged && now < this.#frameDueAt()) return;
+    // Outcomes first, in frames of their own: what they settle is no longer in hand when the inventory is taken.
+    do this.#sendReports(now);
+    while (this.#outbox.hasPending);
+    if (heartbeat) this.#sendHeartbeat(now);
   }
 
   #sendReports(now: number): void {
     const reports: FrameReports = this.#reports.take(now);
-    const outcomes = this.#outbox.take(this.#seq + 1).map(outcomeInit);
+    const outcomes = this.#outbox.take(this.#stream.seq + 1).map(outcomeInit);
     if (outcomes.length + this.#started.length + reports.progress.length + reports.logs.length === 0) {
       if (!this.#stateChanged && now < this.#receiptAt) return;
     }
@@ -582,20 +512,23 @@ export class Session {
   }
 
   #sendHeartbeat(now: number): void {
-    const leases = [...this.#leases.values()].filter((lease) => lease.phase !== "done");
+    const leases = this.#leases.inHand();
     const { rssBytes, cpuPercent } = this.env.stats();
+    const held = leases.map((lease) => lease.token);
+    const slots = this.#prefetch.change();
     this.#send({
-      heartbeat: { held: leases.map((lease) => lease.token), running: this.#running, rssBytes: BigInt(rssBytes), cpuPercent },
+      heartbeat: { held, running: this.#leases.running, rssBytes: BigInt(rssBytes), cpuPercent },
+      ...(slots !== undefined && { capacity: { slots, concurrency: this.config.concurrency } }),
     });
-    this.#inventory.sent(this.#seq, now, leases, this.#heartbeatMs);
+    this.#inventory.sent(this.#stream.seq, now, leases, this.#stream.heartbeatMs);
   }
 
   #send(init: MessageInitShape<typeof StreamJobsRequestSchema>): void {
-    this.#seq += 1;
+    this.#stream.seq += 1;
     const frame = create(StreamJobsRequestSchema, {
       ...init,
-      seq: BigInt(this.#seq),
-      receivedSeq: BigInt(this.#receivedSeq),
+      seq: BigInt(this.#stream.seq),
+      receivedSeq: BigInt(this.#stream.receivedSeq),
       started: this.#started,
     });
     if (this.#stateChanged) frame.state = this.#state();
@@ -613,20 +546,16 @@ export class Session {
   }
 
   #heartbeatDueAt(): number {
-    return this.#inventory.dueAt(this.#deliveryTtlMs);
+    return this.#inventory.dueAt(this.#stream.deliveryTtlMs);
   }
 
   #wakeAt(): number {
-    let at = this.#sweepAt;
-    const { name } = this.#phase;
-    if (name === "stopped") return Infinity;
-    if (this.#phase.name === "finishing" && this.#running > 0) at = Math.min(at, this.#phase.graceAt);
-    if (this.#phase.name === "stopping") at = Math.min(at, this.#phase.stopAt);
-    if (this.#phase.name === "flushing" || this.#phase.name === "closing") at = Math.min(at, this.#phase.until);
-    if (this.#stream === "none") return Math.min(at, this.#connectAt);
-    at = Math.min(at, this.#deadAt(), this.#dropAt);
-    if (this.#stream === "open" && name !== "closing") at = Math.min(at, this.#frameDueAt(), this.#heartbeatDueAt());
-    return at;
+    if (this.#drain.stopped) return Infinity;
+    const at = Math.min(this.#timeLimits.at, this.#drain.wakeAt);
+    const { phase, connectAt, deadAt, dropAt } = this.#stream;
+    if (phase === "none") return Math.min(at, connectAt);
+    const due = phase === "open" && !this.#drain.closing ? Math.min(this.#frameDueAt(), this.#heartbeatDueAt()) : Infinity;
+    return Math.min(at, deadAt, dropAt, due);
   }
 
   #tell(command: RunnerCommand): void {

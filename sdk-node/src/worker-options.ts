@@ -27,7 +27,10 @@ export interface WorkerOptions {
   queues?: (string | QueueOptions)[];
   /** Handlers that may run at once. Default 10, at most 10,000. */
   concurrency?: number;
-  /** Jobs to hold ready beside the running ones. Default: the smaller of `concurrency` and 16. */
+  /**
+   * Jobs to hold ready beside the running ones, so that no handler waits for the network. Default: adapts, from the
+   * smaller of `concurrency` and 16 for handlers of up to a second to none above ten.
+   */
   prefetch?: number;
   /** How long a drain waits for running handlers before it cancels them. Default 25 s, below Kubernetes' 30. */
   grace?: Duration;
@@ -76,7 +79,7 @@ export interface WorkerEvents {
 
 /** Handlers that run at once where nothing else is said. */
 export const CONCURRENCY = 10;
-const SLOTS_MAX = 10_000;
+const COUNT_MAX = 10_000;
 
 /** Checks the options and makes of them what the session needs. Throws InvalidArgument that names the option. */
 export function sessionConfig(
@@ -86,10 +89,10 @@ export function sessionConfig(
   pools: ReadonlyMap<string, ThreadPool>,
 ): SessionConfig {
   const { concurrency = CONCURRENCY, grace = "25s", leaseTtl, workerId, appVersion = "", labels = {} } = options;
-  const { prefetch = Math.min(concurrency, 16) } = options;
+  const { prefetch } = options;
   if (handlers.size === 0) throw new InvalidArgument("the worker has no handlers; call handle() before run()", { field: "handlers" });
   checkCount(concurrency, "concurrency", 1);
-  checkCount(prefetch, "prefetch", 0);
+  if (prefetch !== undefined) checkCount(prefetch, "prefetch", 0);
   return {
     sessionId,
     workerId: workerId ?? `${hostname()}:${process.pid}`,
@@ -97,7 +100,7 @@ export function sessionConfig(
     subscriptions: options.queues?.map((queue) => (typeof queue === "string" ? { queue } : queue)) ?? ownQueues(handlers, pools),
     concurrency,
     typeConcurrency: Object.fromEntries([...pools].map(([type, { size }]) => [type, size])),
-    slots: Math.min(concurrency + prefetch, SLOTS_MAX),
+    ...(prefetch !== undefined && { prefetch }),
     graceMs: toMs(grace, "grace"),
     ...(leaseTtl !== undefined && { leaseTtlMs: toMs(leaseTtl, "leaseTtl") }),
     info: {
@@ -124,6 +127,6 @@ function ownQueues(handlers: ReadonlyMap<string, Registration>, pools: ReadonlyM
 }
 
 function checkCount(value: number, field: string, min: number): void {
-  if (Number.isInteger(value) && value >= min && value <= SLOTS_MAX) return;
+  if (Number.isInteger(value) && value >= min && value <= COUNT_MAX) return;
   throw new InvalidArgument(`${field} must be a whole number from ${min} to 10,000, not ${value}`, { reason: "INVALID_FIELD", field });
 }

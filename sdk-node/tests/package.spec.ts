@@ -32,7 +32,7 @@ describe("package", () => {
     const sources = readdirSync(join(ROOT, "src")).filter((file) => file.endsWith(".ts") && !file.endsWith(".spec.ts"));
     const knows = (pattern: RegExp) => sources.filter((file) => pattern.test(read(`src/${file}`)));
     assert.deepEqual(knows(/@grpc\//), ["transport.ts"]);
-    for (const file of ["session.ts", "hello.ts", "inventory.ts", "outbox.ts", "reports.ts", "lease.ts", "wire.ts"]) {
+    for (const file of ["session.ts", "drain.ts", "hello.ts", "inventory.ts", "lease.ts", "leases.ts", "outbox.ts", "prefetch.ts", "reports.ts", "stream-state.ts", "time-limits.ts", "wire.ts"]) {
       assert.doesNotMatch(read(`src/${file}`), /from "node:|performance\.now|Date\.now|setTimeout|setImmediate|Math\.random|process\./, file);
     }
   });
