@@ -11,6 +11,9 @@ class ConfError extends Error {
 
 const tasks = {
   "conf.echo": (input) => input,
+  "conf.copy": (input) => input,
+  "conf.add": ({ numbers, plus }) => ({ numbers: numbers.map((number) => BigInt(number) + BigInt(plus)) }),
+  "conf.context": (_input, { headers, tags }) => ({ headers, tags }),
   "conf.sleep": async ({ ms }, ctx) => {
     await sleep(ms, undefined, { signal: ctx.signal });
     return { slept: ms };

@@ -72,6 +72,21 @@ async def echo(ctx: Context, payload: Payload) -> Any:
     return payload
 
 
+@conf_task("conf.copy")
+async def copy(ctx: Context, payload: Payload) -> Any:
+    return payload
+
+
+@conf_task("conf.add")
+async def add(ctx: Context, payload: Payload) -> Any:
+    return {"numbers": [number + payload["plus"] for number in payload["numbers"]]}
+
+
+@conf_task("conf.context")
+async def context(ctx: Context, payload: Payload) -> Any:
+    return {"headers": dict(ctx.headers), "tags": list(ctx.tags)}
+
+
 @conf_task("conf.sleep")
 async def sleep(ctx: Context, payload: Payload) -> Any:
     await asyncio.sleep(payload["ms"] / 1000)

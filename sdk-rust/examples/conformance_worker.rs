@@ -13,8 +13,11 @@ use jobwire::{LogLevel, Payload, Progress, RawCtx};
 use serde_json::{Value, json};
 use tracing_subscriber::prelude::*;
 
-const TYPES: [&str; 16] = [
+const TYPES: [&str; 19] = [
     "conf.echo",
+    "conf.copy",
+    "conf.add",
+    "conf.context",
     "conf.sleep",
     "conf.block",
     "conf.wait",
@@ -68,12 +71,33 @@ async fn main() -> Result<(), Error> {
     std::process::exit(i32::from(end.is_err()));
 }
 
+/// Input of `conf.add`: integers beyond 64 bits.
+#[derive(serde::Deserialize)]
+struct Add {
+    numbers: Vec<i128>,
+    plus: i128,
+}
+
+#[derive(serde::Serialize)]
+struct Sums {
+    numbers: Vec<i128>,
+}
+
 async fn handle(ctx: &RawCtx) -> Result<Payload, JobError> {
+    match ctx.job_type() {
+        "conf.echo" => return Ok(ctx.payload().clone()),
+        "conf.add" => {
+            let Add { numbers, plus } = ctx.payload().to()?;
+            return Ok(Payload::json(&Sums { numbers: numbers.iter().map(|number| number + plus).collect() })?);
+        }
+        _ => {}
+    }
     let input: Value = if ctx.payload().is_empty() { json!({}) } else { ctx.payload().to()? };
     let number = |key: &str| input[key].as_u64().unwrap_or(0);
     let span = millis(number("ms"));
     let result = match ctx.job_type() {
-        "conf.echo" => return Ok(ctx.payload().clone()),
+        "conf.copy" => input,
+        "conf.context" => json!({"headers": ctx.headers(), "tags": ctx.tags()}),
         "conf.sleep" => {
             tokio::select! {
                 () = tokio::time::sleep(span) => json!({"slept": number("ms")}),

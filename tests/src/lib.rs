@@ -9,6 +9,7 @@ pub mod case;
 pub mod clients;
 pub mod cut;
 pub mod dynamic;
+pub mod exact;
 pub mod inbox;
 pub mod ledger;
 pub mod load;

@@ -1,7 +1,7 @@
 //! A child process with its output captured.
 use std::{
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -39,21 +39,36 @@ impl Process {
     ///
     /// # Panics
     /// When there is no such program; the message says how it is built.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        let mut process = Self::spawn(command, Stdio::null());
+        process.out.follow(process.child.stdout.take().expect("a pipe"));
+        process
+    }
+
+    /// The same for a program that is talked to: `out` stays empty, its input and output are the caller's.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn talk(command: Command) -> (Self, ChildStdin, ChildStdout) {
+        let mut process = Self::spawn(command, Stdio::piped());
+        let (input, output) = (process.child.stdin.take(), process.child.stdout.take());
+        (process, input.expect("a pipe"), output.expect("a pipe"))
+    }
+
+    fn spawn(mut command: Command, input: Stdio) -> Self {
         let own: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("JOBWIRE_") && !own.contains(&name) {
                 command.env_remove(name);
             }
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("{} cannot be started: {error}; run `make build`", command.get_program().display())
         });
-        let (out, err) = (Log::default(), Log::default());
-        out.follow(child.stdout.take().expect("a pipe"));
+        let err = Log::default();
         err.follow(child.stderr.take().expect("a pipe"));
-        Self { child, out, err }
+        Self { child, out: Log::default(), err }
     }
 
     /// Process id.
