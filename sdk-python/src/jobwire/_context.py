@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -50,7 +51,6 @@ class Context:
         self._lease = lease
         self._limits = limits
         self._sink = sink
-        self._woken = threading.Event()
         self._enqueued: list[tuple[job_pb2.JobSpec, bool]] = []
         self._checkpoint = value_of(job.checkpoint) if job.HasField("checkpoint") else None
         self.job_id: str = task.id
@@ -68,7 +68,11 @@ class Context:
         self.fire_time: datetime | None = _convert.time_of(task, "fire_time")
         self.deadline: float | None = lease.deadline
         self.last_failure: Failure | None = failure_of(job.last_failure) if job.HasField("last_failure") else None
-        self.log = logging.getLogger(f"jobwire.task.{task.type}")
+
+    @functools.cached_property
+    def log(self) -> logging.Logger:
+        """A logger of its task; everything that the handler logs, through whichever logger, goes to the job's log."""
+        return logging.getLogger(f"jobwire.task.{self.type}")
 
     def __repr__(self) -> str:
         return f"<Context {self.type} {self.job_id} attempt {self.attempt}>"
@@ -97,7 +101,10 @@ class Context:
 
     def wait_cancelled(self, timeout: float | None = None) -> bool:
         """Blocks until the handler is asked to stop, or for `timeout` seconds; whether it was. A cancellable sleep."""
-        return self._woken.wait(timeout)
+        woken: threading.Event = self.__dict__.setdefault("_woken", threading.Event())  # few handlers need one
+        if self.cancelled:  # before there was one
+            woken.set()
+        return woken.wait(timeout)
 
     @property
     def lease_at_risk(self) -> bool:
@@ -175,7 +182,9 @@ class Context:
     # --- for the executors --------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        self._woken.set()
+        woken = self.__dict__.get("_woken")
+        if woken is not None:
+            woken.set()
 
     def _to_enqueue(self, succeeded: bool) -> list[job_pb2.JobSpec]:
         return [spec for spec, always in self._enqueued if succeeded or always]

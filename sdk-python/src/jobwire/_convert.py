@@ -35,7 +35,10 @@ _SECOND_US = 1_000_000
 
 def duration(value: Duration, name: str = "duration") -> DurationMessage:
     """A Duration as message, exact to the microsecond."""
-    micros = to_timedelta(value, name) // timedelta(microseconds=1)
+    if type(value) is float and 0.0 <= value < 1e9:  # how long a handler ran: once per job
+        micros = round(value * _SECOND_US)
+    else:
+        micros = to_timedelta(value, name) // timedelta(microseconds=1)
     return DurationMessage(seconds=micros // _SECOND_US, nanos=micros % _SECOND_US * 1000)
 
 

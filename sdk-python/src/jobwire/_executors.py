@@ -96,8 +96,6 @@ class Execution:
 
     def _enter(self) -> tuple[list[Any], dict[str, Any]]:
         self.context = context = Context(self.lease, self.limits, self.sink)
-        if self.lease.cancel is not None:
-            context._wake()  # asked to stop before there was a Context to wake
         _current.set(context)
         try:
             args, kwargs = self.task.arguments(self.lease.job.task.payload)
