@@ -42,7 +42,11 @@ export interface Unique {
   scope?: "until_finished" | "until_started" | "for_ttl";
   /** With scope `"for_ttl"`, where it is required: counted from enqueue. */
   ttl?: Duration;
-  /** What to do with a newcomer. Default `"keep"`: it is dropped, and the handle names the existing job. */
+  /**
+   * What to do with a newcomer. Default `"keep"`: it is dropped, and the handle names the existing job. `"reject"`: throws
+   * AlreadyExists with the existing job's `jobId`. `"replace"`: its payload and start go into the existing job, while that
+   * one has not been handed out; `"debounce"`: its start alone; else both as `"keep"`.
+   */
   onConflict?: "keep" | "reject" | "replace" | "debounce";
 }
 

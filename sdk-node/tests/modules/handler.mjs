@@ -52,6 +52,7 @@ const actions = {
   },
   function: () => () => {},
   exit: () => process.exit(3),
+  exitOnce: (_input, { delivery, attempt }) => (delivery === 1 ? process.exit(3) : { delivery, attempt }),
   uncaught: () => {
     setTimeout(() => {
       throw new Error("nobody catches this");
