@@ -154,6 +154,24 @@ impl Client {
         Job { client: self.clone(), id: id.into(), status: None, output: PhantomData }
     }
 
+    /// A client over a transport that exists.
+    #[cfg(feature = "testing")]
+    pub(crate) fn over(transport: Transport) -> Self {
+        Self::new(transport, TIMEOUT)
+    }
+
+    fn new(transport: Transport, timeout: Duration) -> Self {
+        let transport = Arc::new(transport);
+        Self {
+            shared: Arc::new(Shared {
+                results: Arc::new(Results::new(transport.clone())),
+                coalescer: Arc::new(Coalescer::new(transport.clone())),
+                transport,
+                timeout,
+            }),
+        }
+    }
+
     pub(crate) fn transport(&self) -> Arc<Transport> {
         self.shared.transport.clone()
     }
@@ -305,14 +323,6 @@ impl ClientBuilder {
 
     /// The client. Opens nothing yet.
     pub fn build(self) -> Result<Client, Error> {
-        let transport = Arc::new(Transport::new(self.settings.target()?));
-        Ok(Client {
-            shared: Arc::new(Shared {
-                results: Arc::new(Results::new(transport.clone())),
-                coalescer: Arc::new(Coalescer::new(transport.clone())),
-                transport,
-                timeout: self.timeout,
-            }),
-        })
+        Ok(Client::new(Transport::new(self.settings.target()?), self.timeout))
     }
 }

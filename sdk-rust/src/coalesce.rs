@@ -60,6 +60,10 @@ impl Coalescer {
     /// Enqueues one encoded job, alone or in company. An item's own refusal is an error here. A caller that gives up
     /// ends nothing but its own wait.
     pub async fn enqueue(self: &Arc<Self>, job: Bytes, deadline: Instant) -> RpcResult<pb::EnqueueResult> {
+        if self.transport.is_local() {
+            // A handler that runs inside this call may enqueue as well: it must not wait for it.
+            return one(&self.transport, job, deadline).await;
+        }
         let answer = {
             let mut gathered = self.gathered.lock().expect("no holder panics");
             if gathered.in_flight == 0 {

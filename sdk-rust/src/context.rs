@@ -21,6 +21,7 @@ use crate::options::{Options, option_setters};
 use crate::payload::Payload;
 use crate::session::{Control, News, Start, Token};
 use crate::task::Task;
+use crate::telemetry::Current;
 use crate::types::{CancelReason, Failure, LogLevel, Progress};
 
 const CHECKPOINT_MAX: usize = 64 << 10;
@@ -421,7 +422,8 @@ impl Follow<'_> {
     }
 
     fn record(self, always: bool) -> Result<(), Error> {
-        let spec = self.draft.into_spec()?;
+        let mut spec = self.draft.into_spec()?;
+        Current::get().inject(&mut spec);
         let mut notes = self.ctx.notes();
         if notes.enqueue.len() >= ENQUEUE_MAX {
             return Err(Error::invalid("enqueue", format!("more than {ENQUEUE_MAX} jobs with one outcome")));

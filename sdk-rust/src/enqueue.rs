@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::options::{Options, option_setters};
 use crate::payload::Payload;
 use crate::task::Task;
+use crate::telemetry::Sending;
 use crate::types::EnqueueStatus;
 
 /// One job to be: what it is of, and everything said about it.
@@ -89,9 +90,11 @@ impl<O> Enqueue<O> {
     }
 
     async fn send(self) -> Result<Job<O>, Error> {
-        let spec = self.draft.into_spec()?;
-        let result = self.client.shared().enqueue(&spec).await?;
-        Ok(job(self.client, result))
+        let mut spec = self.draft.into_spec()?;
+        let sending = Sending::one(&mut spec);
+        let result = self.client.shared().enqueue(&spec).await;
+        sending.end(result.as_ref().map(|result| result.job_id.as_str()));
+        Ok(job(self.client, result?))
     }
 }
 
@@ -180,7 +183,8 @@ impl<O> EnqueueMany<O> {
         self
     }
 
-    async fn send(self) -> Vec<Result<Job<O>, Error>> {
+    async fn send(mut self) -> Vec<Result<Job<O>, Error>> {
+        let sending = Sending::many(self.drafts.iter_mut().map(|draft| &mut *draft.options.spec));
         let count = self.drafts.len();
         let mut answers: Vec<Option<Result<Job<O>, Error>>> = (0..count).map(|_| None).collect();
         let (mut batch, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -201,7 +205,9 @@ impl<O> EnqueueMany<O> {
                 bytes = 0;
             }
         }
-        answers.into_iter().flatten().collect()
+        let answers: Vec<_> = answers.into_iter().flatten().collect();
+        sending.end(answers.iter().find_map(|answer| answer.as_ref().err()).map_or(Ok(""), Err));
+        answers
     }
 }
 

@@ -20,6 +20,7 @@ use crate::enqueue::Draft;
 use crate::errors::{Code, Error, RpcError};
 use crate::job::Job;
 use crate::options::{Options, option_setters};
+use crate::telemetry::Current;
 use crate::transport::{Incoming, RpcResult};
 
 const PATH: &str = "/jobwire.v1.JobService/EnqueueStream";
@@ -119,6 +120,8 @@ struct Pump {
     room: usize,
     line: Option<Line>,
     answers: VecDeque<Result<String, Error>>,
+    /// Whose trace the jobs belong to.
+    current: Current,
 }
 
 struct Line {
@@ -140,6 +143,7 @@ impl Pump {
             room: 1,
             line: None,
             answers: VecDeque::new(),
+            current: Current::get(),
         }
     }
 
@@ -206,6 +210,7 @@ impl Pump {
             for edit in &self.edits {
                 edit(&mut draft.options);
             }
+            self.current.inject(&mut draft.options.spec);
             match draft.into_bytes() {
                 Err(error) => frame.items.push(Some(error)),
                 Ok(job) => {

@@ -14,6 +14,7 @@ use crate::errors::Error;
 use crate::job_error::JobError;
 use crate::payload::Payload;
 use crate::task::Task;
+use crate::telemetry::Current;
 
 /// A handler without its types.
 pub(crate) type Erased = Arc<dyn Fn(RawCtx) -> BoxFuture<'static, Result<Payload, JobError>> + Send + Sync>;
@@ -120,7 +121,8 @@ pub(crate) fn prepare_blocking<T: Task, A: Args>(handler: impl BlockingHandler<T
             let (handler, args) = (handler.clone(), args.clone());
             async move {
                 let ctx = Ctx::read(raw.clone())?;
-                let run = move || raw.sync_scope(|| handler.call(ctx, args));
+                let current = Current::get();
+                let run = move || current.scope(|| raw.sync_scope(|| handler.call(ctx, args)));
                 match tokio::task::spawn_blocking(run).await {
                     Ok(output) => written(output?),
                     Err(error) => match error.try_into_panic() {

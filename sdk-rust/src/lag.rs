@@ -1,8 +1,7 @@
 //! Notices when the runtime of the handlers does not turn: something blocks it. Leases are safe, for the session has a
 //! thread of its own, but every other handler of the process stands still.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -18,7 +17,8 @@ pub(crate) struct Lag {
 #[derive(Debug)]
 struct Asked {
     at: Instant,
-    answered: Arc<AtomicBool>,
+    /// How long it took.
+    answered: Arc<OnceLock<Duration>>,
     reported: bool,
 }
 
@@ -27,16 +27,23 @@ impl Lag {
     /// silence, when that is longer than the period.
     pub fn tick(&mut self, now: Instant, user: &Handle) -> Option<Duration> {
         if let Some(asked) = &mut self.asked
-            && !asked.answered.load(Ordering::Relaxed)
+            && asked.answered.get().is_none()
         {
             let silence = now.saturating_duration_since(asked.at);
             let late = silence >= PERIOD && !std::mem::replace(&mut asked.reported, true);
             return late.then_some(silence);
         }
-        let answered = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(OnceLock::new());
         self.asked = Some(Asked { at: now, answered: answered.clone(), reported: false });
-        user.spawn(async move { answered.store(true, Ordering::Relaxed) });
+        let asked = Instant::now();
+        user.spawn(async move { answered.set(asked.elapsed()) });
         None
+    }
+
+    /// How late the last sign of life was, or already is.
+    pub fn latest(&self, now: Instant) -> Duration {
+        let Some(asked) = &self.asked else { return Duration::ZERO };
+        asked.answered.get().copied().unwrap_or_else(|| now.saturating_duration_since(asked.at))
     }
 }
 
@@ -51,7 +58,9 @@ mod tests {
         assert_eq!(lag.tick(t0, runtime.handle()), None);
         assert_eq!(lag.tick(t0 + PERIOD, runtime.handle()), Some(PERIOD));
         assert_eq!(lag.tick(t0 + 2 * PERIOD, runtime.handle()), None, "said already");
+        assert_eq!(lag.latest(t0 + 2 * PERIOD), 2 * PERIOD);
         runtime.block_on(tokio::task::yield_now());
+        assert!(lag.latest(t0 + 3 * PERIOD) < PERIOD);
         assert_eq!(lag.tick(t0 + 3 * PERIOD, runtime.handle()), None, "it turns again");
         assert_eq!(lag.tick(t0 + 4 * PERIOD, runtime.handle()), Some(PERIOD), "a new silence");
     }

@@ -48,6 +48,7 @@ mod enqueue;
 mod enqueue_stream;
 pub mod errors;
 mod handler;
+mod health;
 mod job;
 mod job_error;
 mod lag;
@@ -62,6 +63,9 @@ mod service;
 mod session;
 mod target;
 mod task;
+mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 mod types;
 mod vitals;
@@ -73,6 +77,7 @@ pub use enqueue::{Enqueue, EnqueueMany, Run};
 pub use enqueue_stream::EnqueueStream;
 pub use errors::{Code, Error, RpcError};
 pub use handler::{Args, BlockingHandler, Handler, State, States};
+pub use health::HealthAddr;
 pub use job::{Job, JobResult};
 pub use job_error::JobError;
 pub use log::{JobLogs, job_logs};
@@ -80,6 +85,7 @@ pub use options::{Options, Retry, Unique};
 pub use payload::Payload;
 pub use service::JobService;
 pub use task::Task;
+pub use telemetry::TraceMode;
 pub use types::{
     CancelReason, EnqueueStatus, Explanation, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine,
     OnConflict, OnExhausted, Progress, Queue, Throttle, UniqueScope,

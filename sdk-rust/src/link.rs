@@ -2,8 +2,10 @@
 //! keep heartbeats, outcomes or a drain from going out.
 
 use std::future::Future;
+use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::FutureExt;
@@ -11,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::errors::{Error, RpcError};
+use crate::health::{self, Metrics};
 use crate::lag::{self, Lag};
 use crate::mailbox::{Event, Mailbox};
 use crate::runner::Runner;
@@ -35,6 +38,9 @@ pub(crate) struct Link {
     /// Resolves when the worker is to drain.
     pub shutdown: Shutdown,
     pub on_ready: Option<OnReady>,
+    pub metrics: Arc<Metrics>,
+    /// Where probes are answered.
+    pub health: Option<TcpListener>,
 }
 
 impl Link {
@@ -58,13 +64,18 @@ impl Link {
         let mut events = Vec::new();
         let mut line: Option<Line> = None;
         let mut vitals = Vitals::default();
-        let mut drains = 0;
+        let (mut drains, mut streams) = (0, 0);
+        if let Some(listener) = self.health.take() {
+            tokio::spawn(health::serve(listener, self.metrics.clone()));
+        }
         let mut lag = Lag::default();
         let mut ticks = tokio::time::interval(lag::PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let now = Instant::now();
             self.session.poll(now, &mut output);
+            self.metrics.running.store(self.session.running(), Ordering::Relaxed);
+            self.metrics.ready.store(self.session.is_ready(), Ordering::Relaxed);
             for mut frame in output.frames.drain(..) {
                 if let Some(heartbeat) = &mut frame.heartbeat {
                     (heartbeat.rss_bytes, heartbeat.cpu_percent) = vitals.read(now);
@@ -79,14 +90,18 @@ impl Link {
             let mut again = false;
             for command in output.commands.drain(..) {
                 match command {
-                    Command::Connect(hello) => match self.transport.open(*hello) {
-                        Ok(opened) => line = Some(opened),
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot open the worker's stream");
-                            self.session.disconnected(Some(error), now);
-                            again = true;
+                    Command::Connect(hello) => {
+                        self.metrics.reconnects.store(streams, Ordering::Relaxed);
+                        streams += 1;
+                        match self.transport.open(*hello) {
+                            Ok(opened) => line = Some(opened),
+                            Err(error) => {
+                                tracing::warn!(%error, "cannot open the worker's stream");
+                                self.session.disconnected(Some(error), now);
+                                again = true;
+                            }
                         }
-                    },
+                    }
                     Command::Disconnect(why) => {
                         tracing::info!(why, "dropping the worker's stream");
                         line = None;
@@ -115,7 +130,9 @@ impl Link {
                 frame = next(&mut line) => Some(frame),
                 () = sleep_until(output.wake) => None,
                 _ = ticks.tick() => {
-                    if let Some(silence) = lag.tick(Instant::now(), &self.user) {
+                    let now = Instant::now();
+                    self.metrics.lag(lag.latest(now));
+                    if let Some(silence) = lag.tick(now, &self.user) {
                         let running = self.session.running_types().join(", ");
                         tracing::warn!(?silence, running, "the runtime of the handlers stands still; use handle_blocking for what blocks");
                     }

@@ -10,7 +10,7 @@ use crate::types::{OnConflict, OnExhausted, UniqueScope};
 /// Options of a job. What is not set takes the queue's value, then the server's default.
 ///
 /// The same setters are on [`client.enqueue(…)`](crate::Client::enqueue), where they win over the task's own options.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
     pub(crate) spec: Box<pb::JobSpec>,
 }

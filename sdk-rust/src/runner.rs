@@ -14,22 +14,26 @@ use tokio::runtime::Handle;
 use crate::classify::Classifier;
 use crate::context::RawCtx;
 use crate::handler::Erased;
+use crate::health::Metrics;
 use crate::job_error::{Action, JobError};
 use crate::mailbox::{Event, Mailbox};
 use crate::payload::Payload;
 use crate::session::Start;
+use crate::telemetry::{Process, TraceMode};
 use crate::types::CancelReason;
 
 pub(crate) struct Runner {
     exact: HashMap<String, Erased>,
     /// Types that end in "*", without it; longest first.
     prefixes: Vec<(String, Erased)>,
-    classifiers: Vec<Classifier>,
+    pub classifiers: Vec<Classifier>,
+    pub trace_mode: TraceMode,
     mailbox: Arc<Mailbox>,
+    metrics: Arc<Metrics>,
 }
 
 impl Runner {
-    pub fn new(handlers: Vec<(String, Erased)>, classifiers: Vec<Classifier>, mailbox: Arc<Mailbox>) -> Self {
+    pub fn new(handlers: Vec<(String, Erased)>, mailbox: Arc<Mailbox>, metrics: Arc<Metrics>) -> Self {
         let (mut exact, mut prefixes) = (HashMap::new(), Vec::new());
         for (r#type, handler) in handlers {
             match r#type.strip_suffix('*') {
@@ -38,7 +42,7 @@ impl Runner {
             }
         }
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Self { exact, prefixes, classifiers, mailbox }
+        Self { exact, prefixes, classifiers: Vec::new(), trace_mode: TraceMode::default(), mailbox, metrics }
     }
 
     /// Starts handlers on the user's runtime. Several cross to it as one task, which spawns them there.
@@ -76,25 +80,50 @@ impl Runner {
                 return Some(pb::Outcome { result: Some(error.into_result()), ..Default::default() });
             }
         };
-        let handler = self.find(&task.r#type);
+        let (name, handler) = self.find(&task.r#type).unzip();
         let ctx = RawCtx::new(start, task, self.mailbox.clone());
+        let process = Process::start(&ctx, self.trace_mode);
         let ended = match handler {
             None => Err(JobError::release(format!("no handler for {}", ctx.job_type()))),
             Some(handler) => {
                 // The call itself may panic as well, so it happens inside.
                 let call = async { handler(ctx.clone()).await };
                 let job = AssertUnwindSafe(ctx.clone().scope(call));
-                job.catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&*panic)))
+                process.run(job.catch_unwind()).await.unwrap_or_else(|panic| Err(panicked(&*panic)))
             }
         };
-        outcome(&ctx, ended.map_err(|error| error.classified(&self.classifiers)))
+        let outcome = outcome(&ctx, ended.map_err(|error| error.classified(&self.classifiers)));
+        let word = outcome.as_ref().map_or("dropped", word);
+        process.end(outcome.as_ref(), word);
+        self.metrics.ended(name.as_deref().unwrap_or("?"), word);
+        outcome
     }
 
-    fn find(&self, r#type: &str) -> Option<Erased> {
-        self.exact
-            .get(r#type)
-            .or_else(|| self.prefixes.iter().find(|(prefix, _)| r#type.starts_with(prefix)).map(|(_, handler)| handler))
-            .cloned()
+    /// Whether there is a handler for a type.
+    #[cfg(feature = "testing")]
+    pub fn handles(&self, r#type: &str) -> bool {
+        self.find(r#type).is_some()
+    }
+
+    /// The handler of a type, and the name that it was registered by.
+    fn find(&self, r#type: &str) -> Option<(String, Erased)> {
+        if let Some(handler) = self.exact.get(r#type) {
+            return Some((r#type.to_owned(), handler.clone()));
+        }
+        let found = self.prefixes.iter().find(|(prefix, _)| r#type.starts_with(prefix));
+        found.map(|(prefix, handler)| (format!("{prefix}*"), handler.clone()))
+    }
+}
+
+/// An outcome in one word.
+fn word(outcome: &pb::Outcome) -> &'static str {
+    match &outcome.result {
+        Some(pb::outcome::Result::Succeeded(_)) => "succeeded",
+        Some(pb::outcome::Result::Failed(_)) => "failed",
+        Some(pb::outcome::Result::Snoozed(_)) => "snoozed",
+        Some(pb::outcome::Result::Released(_)) => "released",
+        Some(pb::outcome::Result::Cancelled(_)) => "cancelled",
+        None => "dropped",
     }
 }
 

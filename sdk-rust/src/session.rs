@@ -198,6 +198,16 @@ impl Session {
         }
     }
 
+    /// Handlers that run.
+    pub fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Connected, and taking jobs.
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Active && self.drain_at.is_none()
+    }
+
     /// The types of the jobs whose handlers run, for people.
     pub fn running_types(&self) -> Vec<String> {
         let running = self.leases.values().filter(|lease| lease.started.is_some());

@@ -129,6 +129,13 @@ impl Settings {
 }
 
 impl Target {
+    /// An address that nobody will go to.
+    #[cfg(feature = "testing")]
+    pub fn nowhere() -> Self {
+        let nowhere = Address { host: "localhost".to_owned(), port: DEFAULT_PORT, tls: false };
+        Self { addresses: vec![nowhere], ..Self::default() }
+    }
+
     /// The token to show. `fresh` reads its file again: after a refusal, and for each new stream.
     pub fn token(&self, fresh: bool) -> Result<Option<String>, Error> {
         let Some(path) = &self.token_file else { return Ok(self.token.clone()) };

@@ -36,6 +36,9 @@ pub(crate) type Incoming<T> = Pin<Box<dyn Stream<Item = RpcResult<T>> + Send>>;
 /// A way to one deployment. Opens nothing until it is used.
 #[derive(Debug)]
 pub(crate) struct Transport {
+    /// Answers instead of a server.
+    #[cfg(feature = "testing")]
+    local: Option<std::sync::Arc<dyn Local>>,
     target: Target,
     current: Mutex<Shared>,
     /// Counts the streams of workers, so that each goes to the next address.
@@ -64,10 +67,26 @@ impl Transport {
     pub fn new(target: Target) -> Self {
         let first = rand::random_range(0..target.addresses.len());
         Self {
+            #[cfg(feature = "testing")]
+            local: None,
             target,
             current: Mutex::new(Shared { place: first, generation: 0, channel: None }),
             lines: AtomicUsize::new(first),
         }
+    }
+
+    /// A way to something in this process.
+    #[cfg(feature = "testing")]
+    pub fn local(local: std::sync::Arc<dyn Local>) -> Self {
+        Self { local: Some(local), ..Self::new(Target::nowhere()) }
+    }
+
+    /// Whether calls stay in this process.
+    pub fn is_local(&self) -> bool {
+        #[cfg(feature = "testing")]
+        return self.local.is_some();
+        #[cfg(not(feature = "testing"))]
+        false
     }
 
     /// One request, one answer.
@@ -76,6 +95,11 @@ impl Transport {
         Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
+        #[cfg(feature = "testing")]
+        if let Some(local) = &self.local {
+            let answer = local.clone().unary(path, request.encode_to_vec().into()).await?;
+            return A::decode(answer).map_err(undecodable);
+        }
         if !self.target.can_refresh() {
             return self.unary_once(path, request, deadline, false).await;
         }
@@ -111,6 +135,11 @@ impl Transport {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
+        #[cfg(feature = "testing")]
+        if let Some(local) = &self.local {
+            let request = futures::stream::iter([request.encode_to_vec().into()]).boxed();
+            return Ok(decoded(local.clone().stream(path, request)));
+        }
         let (used, channel) = self.channel()?;
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_MAX);
         let request = self.request(request, true)?;
@@ -133,6 +162,11 @@ impl Transport {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
+        #[cfg(feature = "testing")]
+        if let Some(local) = &self.local {
+            let requests = requests.map(|request| request.encode_to_vec().into()).boxed();
+            return Ok(decoded(local.clone().stream(path, requests)));
+        }
         let (used, channel) = self.channel()?;
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MESSAGE_MAX);
         let request = self.request(requests, true)?;
@@ -148,6 +182,11 @@ impl Transport {
     /// Opens a worker's stream on a connection of its own, to the next address in turn. The first frame is queued before
     /// the call is awaited: a server may answer headers only once it has read it.
     pub fn open(&self, hello: pb::StreamJobsRequest) -> RpcResult<Line> {
+        #[cfg(feature = "testing")]
+        if self.local.is_some() {
+            let message = "a client for tests has no server for workers: give the handlers to Fake::handlers";
+            return Err(Box::new(RpcError::local(Code::FailedPrecondition, message)));
+        }
         const PATH: &str = "/jobwire.v1.WorkerService/StreamJobs";
         let place = self.lines.fetch_add(1, Ordering::Relaxed) % self.target.addresses.len();
         let address = self.address(place);
@@ -242,6 +281,32 @@ impl Transport {
         }
         Ok(request)
     }
+}
+
+/// Something in this process that answers calls by their path: messages go in and out encoded.
+#[cfg(feature = "testing")]
+pub(crate) trait Local: std::fmt::Debug + Send + Sync {
+    fn unary(
+        self: std::sync::Arc<Self>,
+        path: &'static str,
+        request: bytes::Bytes,
+    ) -> futures::future::BoxFuture<'static, RpcResult<bytes::Bytes>>;
+
+    fn stream(
+        self: std::sync::Arc<Self>,
+        path: &'static str,
+        requests: futures::stream::BoxStream<'static, bytes::Bytes>,
+    ) -> Incoming<bytes::Bytes>;
+}
+
+#[cfg(feature = "testing")]
+fn decoded<A: Message + Default + 'static>(answers: Incoming<bytes::Bytes>) -> Incoming<A> {
+    answers.map(|answer| A::decode(answer?).map_err(undecodable)).boxed()
+}
+
+#[cfg(feature = "testing")]
+fn undecodable(error: prost::DecodeError) -> Box<RpcError> {
+    Box::new(RpcError::local(Code::Internal, error.to_string()))
 }
 
 /// A status of the server, or what the library made of a broken connection: that is UNAVAILABLE here, whatever code the

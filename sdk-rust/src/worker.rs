@@ -16,6 +16,7 @@ use crate::context::RawCtx;
 use crate::convert::to_timestamp;
 use crate::errors::Error;
 use crate::handler::{Args, BlockingHandler, Handler, Prepare, States, prepare, prepare_blocking, prepare_raw};
+use crate::health::{HealthAddr, Metrics};
 use crate::job_error::JobError;
 use crate::link::{Link, OnReady};
 use crate::mailbox::{Event, Mailbox};
@@ -24,6 +25,7 @@ use crate::runner::Runner;
 use crate::service::{JobService, Wrap, erase, wrap};
 use crate::session::{Config, Session};
 use crate::task::Task;
+use crate::telemetry::TraceMode;
 use crate::types::Queue;
 
 /// Below the 30 s that Kubernetes gives.
@@ -50,9 +52,11 @@ impl Worker {
             wraps: Vec::new(),
             classifiers: Vec::new(),
             http_classifier: true,
+            trace_mode: TraceMode::Auto,
             worker_id: None,
             app_version: String::new(),
             on_ready: None,
+            health: None,
         }
     }
 }
@@ -74,9 +78,11 @@ pub struct WorkerBuilder {
     wraps: Vec<Wrap>,
     classifiers: Vec<Classifier>,
     http_classifier: bool,
+    trace_mode: TraceMode,
     worker_id: Option<String>,
     app_version: String,
     on_ready: Option<OnReady>,
+    health: Option<HealthAddr>,
 }
 
 impl WorkerBuilder {
@@ -176,6 +182,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// How the span of an attempt hangs together with the producer's. Default [`TraceMode::Auto`]. Without the feature
+    /// `otel` there are no spans.
+    pub fn trace_mode(mut self, mode: TraceMode) -> Self {
+        self.trace_mode = mode;
+        self
+    }
+
     /// How long running handlers may go on once the worker drains. Then they are cancelled, with 2 s to save a
     /// checkpoint, and their jobs released. Default 25 s.
     pub fn grace(mut self, grace: Duration) -> Self {
@@ -208,6 +221,14 @@ impl WorkerBuilder {
         self
     }
 
+    /// Answers probes over HTTP: `/livez` (the process runs), `/readyz` (connected and not draining) and `/metrics`
+    /// (Prometheus text). A port alone is one of 127.0.0.1; `"0.0.0.0:9000"` is for everybody. Default: no endpoint. A port
+    /// in use ends [`run`](Self::run) at once with [`Error::Config`].
+    pub fn health(mut self, address: impl Into<HealthAddr>) -> Self {
+        self.health = Some(address.into());
+        self
+    }
+
     /// Runs until SIGTERM or SIGINT; see [`run_until`](Self::run_until).
     pub async fn run(self) -> Result<(), Error> {
         self.run_until(shutdown_signal()).await
@@ -224,7 +245,9 @@ impl WorkerBuilder {
     pub async fn run_until(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
         let mailbox = Arc::new(Mailbox::default());
         let config = self.config();
-        let runner = self.runner(mailbox.clone())?;
+        let metrics = Arc::new(Metrics::new(self.concurrency));
+        let runner = self.runner(mailbox.clone(), metrics.clone())?;
+        let health = self.health.take().map(HealthAddr::bind).transpose()?;
         let link = Link {
             session: Session::new(config, rand::random(), Instant::now()),
             transport: self.client.transport(),
@@ -233,6 +256,8 @@ impl WorkerBuilder {
             user: Handle::current(),
             shutdown: Box::pin(shutdown),
             on_ready: self.on_ready,
+            metrics,
+            health,
         };
         let done = link.spawn()?;
         let _abandon = AbandonOnDrop(mailbox);
@@ -240,7 +265,7 @@ impl WorkerBuilder {
     }
 
     /// Makes the handlers, with states and layers.
-    fn runner(&mut self, mailbox: Arc<Mailbox>) -> Result<Runner, Error> {
+    pub(crate) fn runner(&mut self, mailbox: Arc<Mailbox>, metrics: Arc<Metrics>) -> Result<Runner, Error> {
         let mut handlers = Vec::with_capacity(self.handlers.len());
         for (r#type, prepare) in std::mem::take(&mut self.handlers) {
             let handler = prepare(&self.states)?;
@@ -249,11 +274,13 @@ impl WorkerBuilder {
         if handlers.is_empty() {
             return Err(Error::Config("a worker needs a handler: add .handle(…)".into()));
         }
-        let mut classifiers = std::mem::take(&mut self.classifiers);
+        let mut runner = Runner::new(handlers, mailbox, metrics);
+        runner.trace_mode = self.trace_mode;
+        runner.classifiers = std::mem::take(&mut self.classifiers);
         if self.http_classifier {
-            classifiers.push(Box::new(classify::http));
+            runner.classifiers.push(Box::new(classify::http));
         }
-        Ok(Runner::new(handlers, classifiers, mailbox))
+        Ok(runner)
     }
 
     fn typed<T: Task>(mut self, prepare: Prepare) -> Self {

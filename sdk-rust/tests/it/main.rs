@@ -1,7 +1,10 @@
-//! The SDK against a scripted server and a real one, over real connections.
+//! The SDK against a scripted server, a real one and none, over real connections.
 mod client;
+mod faking;
 mod layers;
 mod producing;
+mod running;
 mod script;
+mod securing;
 mod streaming;
 mod worker;

@@ -21,9 +21,13 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Unary<Q, A> = Box<dyn Fn(Q) -> futures::future::BoxFuture<'static, Result<A, Status>> + Send + Sync>;
 
+pub type Authorize = Box<dyn Fn(&tonic::metadata::MetadataMap) -> Result<(), Status> + Send + Sync>;
+
 /// What a test answers; unset = UNIMPLEMENTED.
 #[derive(Default)]
 pub struct Answering {
+    /// Whether Enqueue may be called at all.
+    pub authorize: Option<Authorize>,
     pub enqueue: Option<Unary<pb::EnqueueRequest, pb::EnqueueResponse>>,
     pub enqueue_many: Option<Unary<pb::EnqueueManyRequest, pb::EnqueueManyResponse>>,
     pub get_job: Option<Unary<pb::GetJobRequest, pb::GetJobResponse>>,
@@ -73,14 +77,24 @@ struct Service {
 }
 
 pub async fn serve(answering: Answering) -> Script {
+    serve_with(answering, None).await
+}
+
+/// With TLS, if it is given.
+pub async fn serve_with(answering: Answering, tls: Option<tonic::transport::ServerTlsConfig>) -> Script {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("jobwire://{}", listener.local_addr().expect("an address"));
+    let scheme = if tls.is_some() { "jobwires" } else { "jobwire" };
+    let url = format!("{scheme}://{}", listener.local_addr().expect("an address"));
     let (workers, workers_in) = mpsc::unbounded_channel();
     let (results, results_in) = mpsc::unbounded_channel();
     let (watchers, watchers_in) = mpsc::unbounded_channel();
     let (producers, producers_in) = mpsc::unbounded_channel();
     let service = Arc::new(Service { answering, workers, results, watchers, producers });
-    let server = tonic::transport::Server::builder()
+    let mut builder = tonic::transport::Server::builder();
+    if let Some(tls) = tls {
+        builder = builder.tls_config(tls).expect("a certificate");
+    }
+    let server = builder
         .add_service(WorkerServiceServer::from_arc(service.clone()))
         .add_service(JobServiceServer::from_arc(service))
         .serve_with_incoming(TcpListenerStream::new(listener));
@@ -258,6 +272,9 @@ impl JobService for Service {
     type AwaitResultsStream = Answers<pb::AwaitResultsResponse>;
 
     async fn enqueue(&self, request: Request<pb::EnqueueRequest>) -> Result<Response<pb::EnqueueResponse>, Status> {
+        if let Some(authorize) = &self.answering.authorize {
+            authorize(request.metadata())?;
+        }
         unary(&self.answering.enqueue, request).await
     }
 
