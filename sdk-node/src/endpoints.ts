@@ -11,9 +11,9 @@ export interface ConnectionOptions {
   url?: string;
   /** Bearer token. Default `JOBWIRE_TOKEN`. */
   token?: string;
-  /** File with the token, read again when the server refuses it. Default `JOBWIRE_TOKEN_FILE`. */
+  /** File with the token, read again when the server refuses it; `token` wins. Default `JOBWIRE_TOKEN_FILE`. */
   tokenFile?: string;
-  /** PEM file of the certificate authority. Default `JOBWIRE_CA_FILE`, then the system's. */
+  /** PEM file of the certificate authority. Default `JOBWIRE_CA_FILE`, then those that Node trusts. */
   caFile?: string;
   /** PEM file of the client certificate, with `keyFile`. Default `JOBWIRE_CERT_FILE`. */
   certFile?: string;
@@ -44,14 +44,17 @@ export function resolveConnection(options: ConnectionOptions = {}, env: NodeJS.P
   const parsed = urls.split(",").map((url) => parseUrl(url.trim()));
   const tls = parsed[0]!.tls;
   if (parsed.some((endpoint) => endpoint.tls !== tls)) throw invalid("url", "endpoints with and without TLS cannot be mixed");
+  // An empty variable is as good as none; what the code says wins over all of the environment.
+  const fallback = (name: string): string | undefined => env[name] || undefined;
+  const token = options.token ?? (options.tokenFile === undefined ? fallback("JOBWIRE_TOKEN") : undefined);
   const connection: Connection = {
     endpoints: parsed.map(({ host, port }) => `${host}:${port}`),
     tls,
-    token: options.token ?? env["JOBWIRE_TOKEN"] ?? undefined,
-    tokenFile: options.tokenFile ?? env["JOBWIRE_TOKEN_FILE"] ?? undefined,
-    caFile: options.caFile ?? env["JOBWIRE_CA_FILE"] ?? undefined,
-    certFile: options.certFile ?? env["JOBWIRE_CERT_FILE"] ?? undefined,
-    keyFile: options.keyFile ?? env["JOBWIRE_KEY_FILE"] ?? undefined,
+    token,
+    tokenFile: token === undefined ? (options.tokenFile ?? fallback("JOBWIRE_TOKEN_FILE")) : undefined,
+    caFile: options.caFile ?? fallback("JOBWIRE_CA_FILE"),
+    certFile: options.certFile ?? fallback("JOBWIRE_CERT_FILE"),
+    keyFile: options.keyFile ?? fallback("JOBWIRE_KEY_FILE"),
   };
   const exposed = !tls && parsed.find(({ host }) => !isLoopback(host));
   if ((connection.token ?? connection.tokenFile) !== undefined && exposed && !options.allowPlaintextToken) {

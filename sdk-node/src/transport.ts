@@ -225,13 +225,23 @@ export class GrpcTransport implements Transport {
         this.#client = undefined;
         client.close();
       }
-      if (/ECONNREFUSED|ENOTFOUND|No connection established|Name resolution failed/.test(error.details)) {
-        return new Unavailable(`No Jobwire server at ${address}. Start one: jobwire dev`, { cause: error });
-      }
+      const why = unreachable(address, this.connection.tls, error.details);
+      if (why) return new Unavailable(why, { cause: error });
     }
     const details = error.metadata?.get("grpc-status-details-bin")[0];
     return errorOfStatus(error.code, error.details, Buffer.isBuffer(details) ? details : undefined, error);
   }
+}
+
+/** What to tell people when there was no connection; `undefined` when there was one. */
+function unreachable(address: string, tls: boolean, details: string): string | undefined {
+  if (/ECONNREFUSED|ENOTFOUND|Name resolution failed/.test(details)) return `No Jobwire server at ${address}. Start one: jobwire dev`;
+  const last = /No connection established.*?Last error: (?:Error: )?(.*?)\s*(?:\(\d{4}-[^)]*\))?\. Resolution note/s.exec(details)?.[1];
+  if (last === undefined) return details.startsWith("No connection established") ? `No Jobwire server at ${address}. Start one: jobwire dev` : undefined;
+  // OpenSSL's own words are the fifth of many.
+  const reason = /:SSL routines:[^:]*:([^:]+):/.exec(last)?.[1] ?? last;
+  if (tls) return `No TLS connection to ${address}: ${reason}. The server needs a certificate that caFile, or Node, trusts; it may ask for certFile and keyFile`;
+  return `No Jobwire server at ${address}: ${reason}. If it wants TLS, write jobwires://`;
 }
 
 function cancelled(signal: AbortSignal): JobwireError {

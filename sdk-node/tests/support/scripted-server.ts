@@ -48,7 +48,7 @@ export class WorkerStream {
   readonly cancelled: Promise<void>;
   #seq = 0;
 
-  constructor(private readonly call: grpc.ServerDuplexStream<StreamJobsRequest, unknown>) {
+  constructor(readonly call: grpc.ServerDuplexStream<StreamJobsRequest, unknown>) {
     call.on("data", (frame: StreamJobsRequest) => this.frames.push(frame));
     call.on("error", () => {});
     this.halfClosed = new Promise((resolve) => call.on("end", resolve));
@@ -116,8 +116,10 @@ export class ScriptedServer {
   #server = new grpc.Server();
   port = 0;
 
+  constructor(private readonly credentials = grpc.ServerCredentials.createInsecure()) {}
+
   get url(): string {
-    return `jobwire://127.0.0.1:${this.port}`;
+    return `jobwire${this.credentials._isSecure() ? "s" : ""}://127.0.0.1:${this.port}`;
   }
 
   async listen(port = 0): Promise<this> {
@@ -133,8 +135,7 @@ export class ScriptedServer {
     }
     this.#server.addService(this.#definition(JobService), handlers);
     this.port = await new Promise<number>((resolve, reject) => {
-      const credentials = grpc.ServerCredentials.createInsecure();
-      this.#server.bindAsync(`127.0.0.1:${port}`, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
+      this.#server.bindAsync(`127.0.0.1:${port}`, this.credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
     });
     return this;
   }
