@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -380,3 +381,54 @@ def test_fakes_nest_and_end() -> None:
         assert [job.input["a"] for job in inner.enqueued] == [1]
         assert [job.input["a"] for job in outer.enqueued] == [2]
     assert app._stand_in is None
+
+
+def test_what_surrounds_handlers() -> None:
+    local = App("jobwire://127.0.0.1:1")
+    seen: list[str] = []
+
+    def hook(name: str) -> Any:
+        @contextmanager
+        def around(ctx: Context) -> Iterator[None]:
+            seen.append(f"{name} before {ctx.type}")
+            try:
+                yield
+            except ValueError:
+                seen.append(f"{name} saw it")
+                raise
+            finally:
+                seen.append(f"{name} after")
+
+        return around
+
+    assert local.around(hook("outer")) is not None
+    local.around(hook("inner"))
+
+    @local.task("sync")
+    def sync() -> None:
+        seen.append("handler")
+        raise ValueError
+
+    @local.task("coroutine")
+    async def coroutine() -> int:
+        seen.append("handler")
+        return 1
+
+    with inline(local):
+        assert coroutine.run() == 1
+        assert seen == [
+            "outer before coroutine", "inner before coroutine", "handler", "inner after", "outer after",
+        ]  # fmt: skip
+        seen.clear()
+        with pytest.raises(jobwire.JobFailed):
+            sync.opts(retry=1).run()
+        assert seen[2:] == ["handler", "inner saw it", "inner after", "outer saw it", "outer after"]
+        seen.clear()
+
+        @local.around
+        def broken(ctx: Context) -> Any:
+            raise RuntimeError("no session")
+
+        with pytest.raises(jobwire.JobFailed, match="no session"):
+            coroutine.opts(retry=1).run()
+        assert seen[2:] == ["inner after", "outer after"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol
 from ._client import Client, ClientOptions
 from ._context import Context
 from ._errors import InvalidArgument
+from ._hooks import Hook
 from ._options import merge_options
 from ._tasks import Task
 from ._types import Duration, JobOptions, Queue
@@ -53,6 +54,7 @@ class App(Client):
         super().__init__(url, **options)
         self.classifiers = tuple(classifiers)
         self.tasks: dict[str, Task[..., Any]] = {}
+        self._hooks: list[Hook] = []
         apps.add(self)
 
     def task(
@@ -106,6 +108,16 @@ class App(Client):
             return task
 
         return declare  # type: ignore[return-value]
+
+    def around(self, hook: Hook) -> Hook:
+        """Surrounds every handler of this app with a context manager: a database session, a scope, a lock.
+
+        hook: called with the Context before each attempt, where its handler runs; what it returns is entered before and
+            left after the handler, and sees its exceptions. The first one added is the outermost. A decorator:
+            `@app.around` above `@contextmanager`. In `async def` handlers it must not block.
+        """
+        self._hooks.append(hook)
+        return hook
 
     def worker(
         self,

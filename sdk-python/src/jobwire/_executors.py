@@ -12,11 +12,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from . import _outcomes
 from ._codec import DecodeError
 from ._context import Context, Sink, _current
+from ._hooks import around
 from ._instrument import instrument
 from ._leases import Lease, Outcome
 from ._outcomes import Unprocessable
@@ -55,7 +57,9 @@ class Execution:
         """`run` without traces and metrics: in a child process, whose parent sees to them."""
         try:
             args, kwargs = self._enter()
-            outcome: Outcome | None = self._returned(self._call(args, kwargs))
+            with self._around():
+                value = self._call(args, kwargs)
+            outcome: Outcome | None = self._returned(value)
         except BaseException as error:
             outcome = self._raised(error)
         finally:
@@ -67,7 +71,9 @@ class Execution:
         with instrument().processing(self):
             try:
                 args, kwargs = self._enter()
-                outcome: Outcome | None = self._returned(await self.task.function(*args, **kwargs))
+                with self._around():
+                    value = await self.task.function(*args, **kwargs)
+                outcome: Outcome | None = self._returned(value)
             except BaseException as error:
                 outcome = self._raised(error)
             self.end(outcome)
@@ -90,6 +96,10 @@ class Execution:
             if self.watch is not None:
                 self.watch(outcome)
             self._finished(self.lease.token, outcome)
+
+    def _around(self) -> AbstractContextManager[Any]:
+        assert self.context is not None
+        return around(getattr(self.task._app, "_hooks", ()), self.context)
 
     def _call(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return self.task.function(*args, **kwargs)
