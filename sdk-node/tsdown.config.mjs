@@ -3,7 +3,7 @@
 import { defineConfig } from "tsdown";
 
 export default defineConfig({
-  entry: ["src/index.ts", "src/testing.ts", "src/*-thread.ts"],
+  entry: ["src/index.ts", "src/testing.ts", "src/otel.ts", "src/nest.ts", "src/*-thread.ts"],
   format: ["esm", "cjs"],
   unbundle: true,
   // The types decide the extension: .js is ESM here, .cjs is CommonJS.

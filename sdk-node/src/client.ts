@@ -7,6 +7,7 @@ import { InvalidArgument, type JobwireError } from "./errors.js";
 import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
 import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
 import { Job, settle, type JobAccess } from "./job.js";
+import { detected } from "./otel/detect.js";
 import { ResultStream } from "./results.js";
 import { retrying, within } from "./retry.js";
 import { buildSpec, buildSpecUnchecked, type BuiltSpec } from "./spec.js";
@@ -20,8 +21,11 @@ import { enqueueStatusOf } from "./wire.js";
 export interface ClientOptions extends ConnectionOptions {
   /** Longest time for one call, retries included, where the call says nothing else. Default 30 s. */
   deadline?: Duration;
-  /** Traces and metrics: see `jobwire/otel`. Default: none. */
-  telemetry?: Telemetry;
+  /**
+   * Traces and metrics of this client and its workers. Default: OpenTelemetry when `@opentelemetry/api` is installed, else
+   * none. `false` switches it off; `openTelemetry({ … })` of `jobwire/otel` has options.
+   */
+  telemetry?: Telemetry | false;
 }
 
 /** What `enqueueMany` answers for one input. */
@@ -41,7 +45,7 @@ export class Client {
   constructor(options: ClientOptions = {}) {
     const connection = resolveConnection(options);
     const transport = new GrpcTransport(connection);
-    this.#telemetry = options.telemetry;
+    this.#telemetry = options.telemetry === undefined ? detected() : options.telemetry || undefined;
     this.#coalescer = new Coalescer(sender(transport));
     this.#access = {
       transport,
@@ -50,7 +54,7 @@ export class Client {
     };
     insides.set(this, {
       connection,
-      telemetry: options.telemetry,
+      telemetry: this.#telemetry,
       replaceTransport: (replacement) => this.#replaceTransport(replacement),
     });
   }

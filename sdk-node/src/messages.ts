@@ -25,6 +25,8 @@ export interface JobData {
   scheduleId: string;
   createTimeMs: number | undefined;
   fireTimeMs: number | undefined;
+  /** How long it was runnable before it was handed out. */
+  waitMs: number;
   /** Milliseconds this attempt may run; `undefined` = as long as it takes. */
   timeoutMs: number | undefined;
   heartbeatTimeoutMs: number | undefined;

@@ -3,7 +3,6 @@
 
 /** A job on its way to the server. Only `headers` may be changed. */
 export interface OutgoingJob {
-  readonly id: string;
   readonly type: string;
   /** Empty = the type. */
   readonly queue: string;
@@ -13,6 +12,8 @@ export interface OutgoingJob {
     readonly case?: "delay" | "scheduleTime" | undefined;
     readonly value?: { readonly seconds: bigint; readonly nanos: number } | undefined;
   };
+  /** Jobs it is to wait for. */
+  readonly dependsOn: readonly unknown[];
 }
 
 /** A job that a handler is about to run. */
@@ -28,6 +29,8 @@ export interface RunningJob {
   readonly scheduleId: string;
   /** Unix time in milliseconds. */
   readonly createTimeMs: number | undefined;
+  /** How long it was runnable before it was handed out, in milliseconds. */
+  readonly waitMs: number;
   /** Jobs it waited for. */
   readonly dependencies: readonly unknown[];
 }
@@ -53,7 +56,7 @@ export interface WorkerGauges {
 export interface Telemetry {
   /**
    * Around the sending of jobs: calls `send` once, after it may have added to the jobs' headers, and answers what that
-   * answers. `bulk`: one call of the application for several jobs.
+   * answers. `bulk`: one call of the application for several jobs; else the answer's `jobId` is the job's final id.
    */
   enqueue<T>(jobs: readonly OutgoingJob[], bulk: boolean, send: () => Promise<T>): Promise<T>;
   /** Around one attempt: calls `attempt` once; it never rejects. */

@@ -92,6 +92,7 @@ export function jobDataOf(lease: JobLease, key: number): JobData {
     scheduleId: task?.scheduleId ?? "",
     createTimeMs: msOf(task?.createTime),
     fireTimeMs: msOf(task?.fireTime),
+    waitMs: msOf(lease.waitDuration) ?? 0,
     timeoutMs: msOf(lease.timeout) || undefined,
     heartbeatTimeoutMs: msOf(lease.heartbeatTimeout) || undefined,
     checkpoint: bodyOf(lease.checkpoint),

@@ -99,12 +99,25 @@ describe("package", () => {
     assert.doesNotMatch(read("package-lock.json"), /"resolved"/);
   });
 
-  it("shows its examples in the README as they are", () => {
+  it("shows in its README what its examples say", () => {
     const readme = read("README.md");
-    const examples = readdirSync(join(ROOT, "examples"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
-    assert.ok(examples.length >= 4);
-    for (const file of examples) assert.ok(readme.includes(read(`examples/${file}`).trim()), file);
-    const hello = read("examples/hello.ts").trim().split("\n");
-    assert.ok(hello.length <= 12, `hello.ts has ${hello.length} lines`);
+    const fences = [...readme.matchAll(/(?:<!-- file: sdk-node\/(\S+?)(?:#(\S+))? -->\n)?```(?:ts|js|tsx|mjs)\n([^]*?)\n```/g)];
+    assert.ok(fences.length >= 4, `${fences.length} snippets`);
+    for (const [, file, region, text] of fences) {
+      assert.ok(file, `no file is named for:\n${text}`);
+      assert.equal(text, snippet(read(file), region), `${file} ${region ?? ""}`);
+    }
+    // The first one is the whole of a program.
+    assert.ok(read("examples/hello.ts").trim().split("\n").length <= 12);
   });
 });
+
+/** A file, or a region of it between `// [name]` and `// [/name]`, dedented; marks of regions are left out. */
+function snippet(source: string, region: string | undefined): string {
+  const lines = source.trimEnd().split("\n");
+  const at = (mark: string) => lines.findIndex((line) => line.trim() === mark);
+  const part = region === undefined ? lines : lines.slice(at(`// [${region}]`) + 1, at(`// [/${region}]`));
+  const shown = part.filter((line) => !/^\s*\/\/ \[\/?[\w-]+\]$/.test(line));
+  const indent = Math.min(...shown.filter((line) => line.trim() !== "").map((line) => line.search(/\S/)));
+  return shown.map((line) => line.slice(indent)).join("\n").trim();
+}
