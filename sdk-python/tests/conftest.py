@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from scripted import WAIT, Scripted
+from spawning import Spawner
 
 from jobwire import App, Worker
 
@@ -45,6 +46,14 @@ def work(app: App) -> Iterator[Callable[..., Worker]]:
     for worker in workers:
         worker.stop(0, wait=False)
         worker.stop(0, wait=False)
+
+
+@pytest.fixture
+def spawn(server: Scripted) -> Iterator[Spawner]:
+    """Starts Python processes that find the scripted server."""
+    spawner = Spawner(server)
+    yield spawner
+    spawner.end()
 
 
 def eventually(condition: Callable[[], object]) -> None:

@@ -31,7 +31,9 @@ class WorkerStream:
         self.received: queue.Queue[Any] = queue.Queue()
         self._outgoing: queue.Queue[Any] = queue.Queue()
         self.seq = 0
+        self.pid = 0  # for tests to note
         self.half_closed = threading.Event()
+        self.ended = threading.Event()  # in whichever way
         threading.Thread(target=self._read, args=(requests,), daemon=True).start()
 
     def _read(self, requests: Iterator[Any]) -> None:
@@ -41,6 +43,7 @@ class WorkerStream:
             self.half_closed.set()  # or cancelled: this library's server cannot always tell
         except Exception:
             pass  # cancelled
+        self.ended.set()
         self.received.put(None)
 
     def frame(self) -> Any:

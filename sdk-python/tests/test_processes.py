@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from scripted import WAIT, Scripted
+from spawning import ROOT, Spawn
 
 from jobwire import App
 from jobwire.v1 import worker_service_pb2 as pb
-
-ROOT = Path(__file__).parent.parent
-Spawn = Callable[..., "subprocess.Popen[str]"]
-
-
-def environment(server: Scripted, **more: str) -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
-    return {**os.environ, "JOBWIRE_URL": server.url, "PYTHONPATH": path, **more}
-
-
-@pytest.fixture
-def spawn(server: Scripted) -> Iterator[Spawn]:
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(*command: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            env=environment(server, **env),
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def test_four_loops_in_a_process_share_a_client(server: Scripted, app: App) -> None:
@@ -141,7 +108,7 @@ def test_sigterm_drains_and_exits_zero(server: Scripted, spawn: Spawn, tmp_path:
     process = conformance_worker(spawn, CONF_CONCURRENCY="1", CONF_PREFETCH="1", CONF_LOG=str(log))
     stream = server.stream()
     hello = stream.welcome()
-    assert len(hello.types) == 16
+    assert "conf.sleep" in hello.types
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     stream.job("a", "conf.sleep", '{"ms":2000}')
@@ -177,54 +144,3 @@ def test_a_second_signal_releases_now(server: Scripted, spawn: Spawn) -> None:
     assert stream.half_closed.wait(WAIT)
     stream.end()
     assert process.wait(WAIT) == 0
-
-
-def test_a_thread_that_hangs_does_not_keep_the_process(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
-    (tmp_path / "hanging.py").write_text(
-        textwrap.dedent("""
-        import threading
-        from jobwire import App
-        app = App()
-        @app.task("hang")
-        def hang() -> None:
-            threading.Event().wait()
-        """)
-    )
-    process = spawn("-m", "jobwire._cli", "hanging:app", "--grace", "100ms", cwd=tmp_path)
-    stream = server.stream()
-    stream.welcome()
-    stream.job("a", "hang")
-    stream.until(lambda frame: "a" in frame.started)
-    process.send_signal(signal.SIGTERM)
-    assert stream.outcome("a").WhichOneof("result") == "released"
-    assert stream.half_closed.wait(WAIT)
-    stream.end()
-    assert process.wait(WAIT) == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["nothing"], "expected module:attribute"),
-        (["nowhere.at.all:app"], "no module 'nowhere.at.all'"),
-        (["json:app"], "module 'json' has no 'app'"),
-        (["json:dumps"], "not a jobwire.App"),
-    ],
-)
-def test_the_command_says_what_is_wrong(spawn: Spawn, arguments: list[str], complaint: str) -> None:
-    process = spawn("-m", "jobwire._cli", *arguments)
-    _, errors = process.communicate(timeout=WAIT)
-    assert process.returncode == 1
-    assert complaint in errors
-
-
-def test_the_command_exits_with_one_when_the_server_refuses(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
-    import grpc
-    from scripted import StreamEnd
-
-    (tmp_path / "tasks.py").write_text("from jobwire import App\napp = App()\napp.task('t')(lambda: None)\n")
-    process = spawn("-m", "jobwire._cli", "tasks:app", cwd=tmp_path)
-    server.stream().end(StreamEnd(grpc.StatusCode.PERMISSION_DENIED, "scope work is missing"))
-    _, errors = process.communicate(timeout=WAIT)
-    assert process.returncode == 1
-    assert "scope work is missing" in errors

@@ -133,6 +133,7 @@ class App(Client):
         name: str = "",
         app_version: str = "",
         labels: Mapping[str, str] | None = None,
+        health: int | str | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> Worker:
         """A worker for the app's tasks; `worker.run()` works until told to stop.
@@ -150,6 +151,9 @@ class App(Client):
         grace: how long running handlers may finish after SIGTERM; default 25 s, below Kubernetes' 30.
         lease_ttl: how soon the jobs of a vanished worker run elsewhere; 10 s to 5 min, default 30 s; a wish.
         name: of the worker, for people; default host:pid. app_version, labels: for people as well.
+        health: a port of 127.0.0.1, or "host:port", that answers `/livez` (the process), `/readyz` (connected and not
+            draining) and `/metrics` (Prometheus); default none. When it is in use, `run` and `start` raise
+            InvalidArgument.
         on_ready: called once, when the server has welcomed the worker; must not block.
         """
         from ._worker import Worker
@@ -167,5 +171,6 @@ class App(Client):
             name=name,
             app_version=app_version,
             labels=labels,
+            health=health,
             on_ready=on_ready,
         )

@@ -110,6 +110,17 @@ class Session:
         # progress, checkpoints, log lines
         self._reports = Reports()
 
+    @property
+    def slots(self) -> int:
+        """Leases that the worker takes at once; 0 while it is quiet or draining."""
+        resting = self._quiet or self._drain_at is not None
+        return 0 if resting else self.config.concurrency + self._prefetch
+
+    @property
+    def draining(self) -> bool:
+        """It was told to end."""
+        return self._drain_at is not None
+
     # --- events of handlers -------------------------------------------------------------------------------------
 
     def finished(self, token: str, outcome: Outcome | None, now: float) -> None:
@@ -371,9 +382,7 @@ class Session:
         return Frame(seq=1, hello=hello)
 
     def _capacity(self) -> worker_service_pb2.Capacity:
-        resting = self._quiet or self._drain_at is not None
-        concurrency = self.config.concurrency
-        return pb.Capacity(slots=0 if resting else concurrency + self._prefetch, concurrency=concurrency)
+        return pb.Capacity(slots=self.slots, concurrency=self.config.concurrency)
 
     def _wanted_prefetch(self) -> int:
         """Beyond the running ones: all of it for handlers under a second, none above ten."""

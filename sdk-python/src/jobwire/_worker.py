@@ -26,6 +26,7 @@ from ._calls import bridge
 from ._context import Sink, log_capture
 from ._errors import JobwireError, Unavailable
 from ._executors import Execution, LoopExecutor, ThreadExecutor
+from ._health import Gauges, HealthServer, Metrics, health_address
 from ._instrument import instrument
 from ._leases import (
     Cancel,
@@ -77,6 +78,7 @@ class Worker:
         name: str = "",
         app_version: str = "",
         labels: Mapping[str, str] | None = None,
+        health: int | str | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         if concurrency < 1:
@@ -91,6 +93,9 @@ class Worker:
         self._tasks = dict(app.tasks)
         self._connection = app._connection()
         self._on_ready = on_ready
+        self._health = health
+        if health is not None:
+            health_address(health)
         self._grace = to_seconds(grace, "grace")
         host = socket.gethostname()
         self.config = SessionConfig(
@@ -128,6 +133,10 @@ class Worker:
             self._executors["process"] = ProcessExecutor(
                 self.config.pool_size, targets(pooled), self._vanished, max_jobs=max_jobs, max_rss=max_rss
             )
+        self.metrics = Metrics(self._gauges)
+        self._health_server: HealthServer | None = None
+        self._recycle: Callable[[int], bool] | None = None  # with the jobs this process ran: enough?
+        self._jobs_here = 0
         self._executions: dict[str, Execution] = {}
         self._sink = Sink(self._progressed, self._logged, time.monotonic, self.config.worker_id)
         self._stream: BidiStream | None = None
@@ -194,6 +203,8 @@ class Worker:
             )
         if self._thread is not None:
             raise RuntimeError("this worker was started before; make another one")
+        if self._health is not None:
+            self._health_server = HealthServer(self._health, self.metrics)
         self._ended.set_running_or_notify_cancel()
         self._thread = threading.Thread(target=self._drive, name="jobwire-session", daemon=True)
         self._thread.start()
@@ -232,6 +243,17 @@ class Worker:
 
         self._events.put(drain)
 
+    @property
+    def health_port(self) -> int | None:
+        """The port of the health endpoint, once started; None without one. With `health=0` the system picked it."""
+        return None if self._health_server is None else self._health_server.port
+
+    def _gauges(self) -> Gauges:
+        # Read beside the session's thread, one number at a time.
+        session = self._session
+        ready = session.state == "active" and not session.draining
+        return Gauges(session.slots, session.running, self._loop.latest_lag, ready)
+
     # --- the session's thread -------------------------------------------------------------------------------------
 
     def _drive(self) -> None:
@@ -245,6 +267,8 @@ class Worker:
             self._close_stream()
             for executor in self._executors.values():
                 executor.stop()
+            if self._health_server is not None:
+                self._health_server.close()
         if error is None:
             self._ended.set_result(None)
         else:
@@ -359,6 +383,7 @@ class Worker:
             self._events.put(lambda session, now: self._broke(session, broken))
             return
         self._stream = stream
+        self.metrics.streams += 1
         threading.Thread(target=self._read, args=(stream,), name="jobwire-reader", daemon=True).start()
 
     def _read(self, stream: BidiStream) -> None:
@@ -404,9 +429,15 @@ class Worker:
 
     def _finished(self, token: str, outcome: Outcome | None) -> None:
         def finished(session: Session, now: float) -> None:
-            if self._executions.pop(token, None) is not None:
+            execution = self._executions.pop(token, None)
+            if execution is not None:
                 self._loop.ended(token)
+                self.metrics.ended(execution.task.name, (outcome and outcome.WhichOneof("result")) or "lost")
+                self._jobs_here += execution.task.executor != "process"
             session.finished(token, outcome, now)
+            if self._recycle is not None and not session.draining and self._recycle(self._jobs_here):
+                log.info("this process has done enough: draining, for another one to go on")
+                session.drain(now)
 
         self._events.put(finished)
 
@@ -420,6 +451,7 @@ class Worker:
 
         def vanished(session: Session, now: float) -> None:
             self._executions.pop(token, None)
+            self.metrics.ended(task.type, "crashed")
             session.logged(token, line, now)
             session.vanished(token, now)
 
