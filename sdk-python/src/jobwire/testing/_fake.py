@@ -247,9 +247,7 @@ class _Loop:
 
     def run(self, attempt: _Attempt) -> None:
         """Runs a coroutine handler to its end, blocking; on a loop of its own in a thread when one runs here."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _loop_runs_here():
             self._loop = self._loop or asyncio.new_event_loop()
             self._loop.run_until_complete(attempt.arun())
             return
@@ -273,6 +271,14 @@ class _Loop:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
             self._loop = None
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _plain(input: Any) -> Any:
