@@ -12,7 +12,7 @@ import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -88,7 +88,7 @@ class Connection:
     """Where the servers are and how to speak to them. `token_file` is read again when the token is refused."""
 
     endpoints: tuple[Endpoint, ...]
-    token: str = ""
+    token: str = field(default="", repr=False)
     token_file: str = ""
     ca_file: str = ""
     cert_file: str = ""
@@ -96,6 +96,9 @@ class Connection:
     plaintext_token: bool = False
 
     def __post_init__(self) -> None:
+        for one, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if getattr(self, one) and not getattr(self, other):
+                raise InvalidArgument(f"{other}: a client's certificate needs both {one} and {other}", field=other)
         exposed = [e.address for e in self.endpoints if not e.tls and not e.loopback]
         if (self.token or self.token_file) and exposed and not self.plaintext_token:
             raise InvalidArgument(
@@ -159,6 +162,9 @@ class Transport:
         except (KeyboardInterrupt, SystemExit) as error:  # of a signal, while it was blocked
             call.set_exception(error)
             return call
+        except JobwireError as error:  # a file that cannot be read
+            call.set_exception(error)
+            return call
         except Exception as error:  # the channel was closed, or the request does not encode
             call.set_exception(Unavailable(f"the call could not be made: {error}", retryable=False, cause=error))
             return call
@@ -217,15 +223,15 @@ class Transport:
         if not endpoint.tls:
             return grpc.insecure_channel(endpoint.address, _CHANNEL_OPTIONS)
         credentials = grpc.ssl_channel_credentials(
-            *(_read(path) for path in (self.connection.ca_file, self.connection.key_file, self.connection.cert_file))
+            *(_read(self.connection, name) for name in ("ca_file", "key_file", "cert_file"))
         )
         return grpc.secure_channel(endpoint.address, credentials, _CHANNEL_OPTIONS)
 
     def _metadata(self) -> list[tuple[str, str]]:
         token = self._token
         if token is None:
-            file = self.connection.token_file
-            token = self._token = (_read(file) or b"").decode().strip() if file else self.connection.token
+            read = _read(self.connection, "token_file")
+            token = self._token = self.connection.token if read is None else read.decode(errors="replace").strip()
         return [("authorization", f"Bearer {token}")] if token else []
 
     def _error(self, endpoint: Endpoint, error: Any) -> JobwireError:
@@ -314,8 +320,12 @@ def _unreachable(endpoint: Endpoint, message: str) -> str:
     return f"Lost the Jobwire server at {endpoint.address} ({message})"
 
 
-def _read(path: str) -> bytes | None:
+def _read(connection: Connection, name: str) -> bytes | None:
+    path: str = getattr(connection, name)
     if not path:
         return None
-    with open(os.path.expanduser(path), "rb") as file:
-        return file.read()
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InvalidArgument(f"{name}: {path}: {error.strerror}", field=name, cause=error) from error

@@ -379,7 +379,9 @@ class Worker:
         try:
             stream = self._transport.bidi("StreamJobs", hello, own_channel=True)
         except Exception as error:
-            broken = Unavailable(f"the stream could not be opened: {error}", cause=error)
+            broken: JobwireError = Unavailable(f"the stream could not be opened: {error}", cause=error)
+            if isinstance(error, JobwireError) and not self._ready.is_set():
+                broken = error  # a wrong configuration; once it has worked, a file may come back
             self._events.put(lambda session, now: self._broke(session, broken))
             return
         self._stream = stream
