@@ -8,12 +8,17 @@ mod layers;
 mod pages;
 #[path = "tidy/rust.rs"]
 mod rust;
+#[path = "tidy/snippets.rs"]
+mod snippets;
 #[path = "tidy/tree.rs"]
 mod tree;
 
 use std::{collections::BTreeSet, fs};
 
 use tree::{Source, root, sources};
+
+/// Pages whose snippets are still text.
+const UNCONVERTED: [&str; 3] = ["sdk-node/README.md", "sdk-python/README.md", "sdk-rust/README.md"];
 
 const CODE: [&str; 7] = ["rs", "py", "ts", "mjs", "sh", "proto", "toml"];
 
@@ -118,6 +123,18 @@ fn invariant_complaints(page: &str, code: &[Source]) -> Vec<String> {
     let unknown = checked.iter().filter(|id| id.starts_with('I') && !known.contains(*id));
     complaints.extend(unknown.map(|id| format!("check!({id}, …) is not in the table")));
     complaints
+}
+
+#[test]
+fn every_snippet_is_a_file_that_runs() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).ok();
+    let shown = |path: &str| path == "README.md" || path.starts_with("docs/") || path.starts_with("sdk-");
+    let mut pages = sources("", &["md"]);
+    pages.retain(|file| shown(&file.path) && !UNCONVERTED.contains(&&*file.path));
+    none(pages.iter().flat_map(|file| snippets::complaints(&file.path, &file.text, read)).collect());
+    let examples = ["sdk-python/examples", "sdk-node/examples", "sdk-rust/examples"];
+    let files = examples.iter().flat_map(|dir| sources(dir, &["py", "ts", "rs"]));
+    none(files.flat_map(|file| snippets::region_complaints(&file.path, &file.text)).collect());
 }
 
 #[test]
