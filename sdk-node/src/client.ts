@@ -101,7 +101,8 @@ export class Client {
     const built: { at: number; spec: BuiltSpec }[] = [];
     for (const input of inputs) {
       try {
-        built.push({ at: items.length, spec: await build(task, input, jobOptions) });
+        const spec = build(task, input, jobOptions);
+        built.push({ at: items.length, spec: spec instanceof Promise ? await spec : spec });
         items.push(undefined as never);
       } catch (error) {
         items.push({ error: error as JobwireError });

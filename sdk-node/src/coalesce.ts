@@ -19,11 +19,19 @@ export type Accepted = Pick<EnqueueResult, "jobId" | "status">;
 /** Sends jobs in one call and answers one result per job, in order. Retries by itself until `deadlineAt`. */
 export type SendJobs = (jobs: JobSpec[], deadlineAt: number) => Promise<EnqueueResult[]>;
 
-interface Item extends BuiltSpec {
+/** Where the answer of item number `at` goes. One for all items of a call: closures for each would cost more than they. */
+interface Sink {
+  resolve(accepted: Accepted, at: number): void;
+  reject(error: unknown, at: number): void;
+}
+
+interface Item {
+  spec: JobSpec;
+  bytes: number;
   deadlineAt: number;
   failures: number;
-  resolve(accepted: Accepted): void;
-  reject(error: unknown): void;
+  sink: Sink;
+  at: number;
 }
 
 export class Coalescer {
@@ -38,20 +46,30 @@ export class Coalescer {
   /** Enqueues one job, alone or with others. The call lives as long as the longest deadline of its jobs. */
   add(built: BuiltSpec, deadlineAt: number): Promise<Accepted> {
     return new Promise((resolve, reject) => {
-      this.#gather(this.#item(built, deadlineAt, resolve, reject));
+      this.#gather(this.#item(built, deadlineAt, { resolve, reject }, 0));
       this.#pump();
     });
   }
 
   /** Enqueues many jobs in their order, in calls of their own. */
   async addAll(built: BuiltSpec[], deadlineAt: number): Promise<PromiseSettledResult<Accepted>[]> {
-    const items: Item[] = [];
-    const results = built.map(
-      (one) => new Promise<Accepted>((resolve, reject) => items.push(this.#item(one, deadlineAt, resolve, reject))),
-    );
-    const settled = Promise.allSettled(results);
+    const results = new Array<PromiseSettledResult<Accepted>>(built.length);
+    let left = built.length;
+    let finish = (): void => {};
+    const settled = new Promise<void>((resolve) => (finish = resolve));
+    const put = (result: PromiseSettledResult<Accepted>, at: number): void => {
+      results[at] = result;
+      left -= 1;
+      if (left === 0) finish();
+    };
+    const sink: Sink = {
+      resolve: (value, at) => put({ status: "fulfilled", value }, at),
+      reject: (reason, at) => put({ status: "rejected", reason }, at),
+    };
+    const items = built.map((one, at) => this.#item(one, deadlineAt, sink, at));
     while (items.length > 0) await this.#call(takeBatch(items));
-    return settled;
+    if (left > 0) await settled;
+    return results;
   }
 
   /** Resolves when every job that was handed in has its answer. */
@@ -59,14 +77,24 @@ export class Coalescer {
     return this.#open === 0 ? Promise.resolve() : new Promise((resolve) => this.#whenIdle.push(resolve));
   }
 
-  #item(built: BuiltSpec, deadlineAt: number, resolve: Item["resolve"], reject: Item["reject"]): Item {
+  #item({ spec, bytes }: BuiltSpec, deadlineAt: number, sink: Sink, at: number): Item {
     this.#open += 1;
-    const settle = <A>(how: (value: A) => void) => (value: A): void => {
-      how(value);
-      this.#open -= 1;
-      if (this.#open === 0) for (const idle of this.#whenIdle.splice(0)) idle();
-    };
-    return { ...built, deadlineAt, failures: 0, resolve: settle(resolve), reject: settle(reject) };
+    return { spec, bytes, deadlineAt, failures: 0, sink, at };
+  }
+
+  #resolve({ sink, at }: Item, accepted: Accepted): void {
+    sink.resolve(accepted, at);
+    this.#closed();
+  }
+
+  #reject({ sink, at }: Item, error: unknown): void {
+    sink.reject(error, at);
+    this.#closed();
+  }
+
+  #closed(): void {
+    this.#open -= 1;
+    if (this.#open === 0) for (const idle of this.#whenIdle.splice(0)) idle();
   }
 
   #gather(item: Item): void {
@@ -95,16 +123,16 @@ export class Coalescer {
       const results = await this.send(batch.map((item) => item.spec), deadlineAt);
       batch.forEach((item, i) => this.#answer(item, results[i]));
     } catch (error) {
-      for (const item of batch) item.reject(error);
+      for (const item of batch) this.#reject(item, error);
     }
   }
 
   #answer(item: Item, result: EnqueueResult | undefined): void {
-    if (!result) return item.reject(new JobwireError("INTERNAL", "the server answered fewer results than jobs"));
-    if (!result.error) return item.resolve(result);
+    if (!result) return this.#reject(item, new JobwireError("INTERNAL", "the server answered fewer results than jobs"));
+    if (!result.error) return this.#resolve(item, result);
     const error = errorOfItem(result.error);
     const delay = retryDelayMs(item.failures, error.retryDelay);
-    if (error.code !== "UNAVAILABLE" || performance.now() + delay >= item.deadlineAt) return item.reject(error);
+    if (error.code !== "UNAVAILABLE" || performance.now() + delay >= item.deadlineAt) return this.#reject(item, error);
     item.failures += 1;
     void pause(delay).then(() => {
       this.#gather(item);

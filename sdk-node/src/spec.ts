@@ -1,5 +1,5 @@
 // From a task, an input and options to the JobSpec that travels.
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationField, spanOf, toMs } from "./duration.js";
 import { InvalidArgument, ResourceExhausted } from "./errors.js";
 import { ExhaustedAction, type RetryPolicy } from "./gen/jobwire/v1/common_pb.js";
@@ -18,7 +18,10 @@ export interface SizeLimits {
 
 export const DEFAULT_LIMITS: SizeLimits = { payloadBytes: 1 << 20, resultBytes: 1 << 20, checkpointBytes: 64 << 10 };
 
-/** A spec and its size on the wire. */
+/** More than id, type and what frames them can take on the wire. */
+const BARE_SPEC_BYTES = 300;
+
+/** A spec and its size on the wire, or a little more. */
 export interface BuiltSpec {
   spec: JobSpec;
   bytes: number;
@@ -35,11 +38,33 @@ export function buildSpecUnchecked(task: AnyTask | string, input: unknown, call:
   const type = typeof task === "string" ? task : task.name;
   const options = mergeOptions(typeof task === "string" ? {} : task.options, call, input);
   const body = encodeBody(input === undefined ? {} : input, "payload");
-  const spec = create(JobSpecSchema, {
-    id: options.id ?? uuidv7(),
-    type,
+  // Most jobs have no options; not to look at each of them again, and not to encode the job twice, halves the cost.
+  const bare = !Object.entries(options).some(([name, value]) => name !== "id" && value !== undefined);
+  const init = bare ? {} : initOf(options);
+  const spec = create(JobSpecSchema, { ...init, id: options.id ?? uuidv7(), type, payload: payloadInit(body) });
+  const size = bodyBytes(body);
+  const limit = DEFAULT_LIMITS.payloadBytes;
+  if (size > limit) {
+    throw new ResourceExhausted(
+      `payload of ${type} is ${size} bytes; the limit is ${limit}: keep large data elsewhere and send a reference`,
+      { reason: "MESSAGE_TOO_LARGE", field: "payload" },
+    );
+  }
+  return { spec, bytes: bare ? size + BARE_SPEC_BYTES : bytesOf(spec) };
+}
+
+/** Throws InvalidArgument where an option does not encode. */
+function bytesOf(spec: JobSpec): number {
+  try {
+    return toBinary(JobSpecSchema, spec).byteLength;
+  } catch (error) {
+    throw new InvalidArgument(`options of ${spec.type}: ${(error as Error).message}`, { reason: "INVALID_FIELD", cause: error });
+  }
+}
+
+function initOf(options: JobOptions) {
+  return {
     queue: options.queue,
-    payload: payloadInit(body),
     headers: options.headers,
     priority: options.priority,
     start: startOf(options),
@@ -58,22 +83,7 @@ export function buildSpecUnchecked(task: AnyTask | string, input: unknown, call:
     dependsOn: options.after?.map((job) => ({
       target: { case: "jobId" as const, value: typeof job === "string" ? job : job.id },
     })),
-  });
-  let bytes: number;
-  try {
-    bytes = toBinary(JobSpecSchema, spec).byteLength;
-  } catch (error) {
-    throw new InvalidArgument(`options of ${type}: ${(error as Error).message}`, { reason: "INVALID_FIELD", cause: error });
-  }
-  const limit = DEFAULT_LIMITS.payloadBytes;
-  const size = bodyBytes(body);
-  if (size > limit) {
-    throw new ResourceExhausted(
-      `payload of ${type} is ${size} bytes; the limit is ${limit}: keep large data elsewhere and send a reference`,
-      { reason: "MESSAGE_TOO_LARGE", field: "payload" },
-    );
-  }
-  return { spec, bytes };
+  } satisfies MessageInitShape<typeof JobSpecSchema>;
 }
 
 /** Protobuf init of a body. */

@@ -3,7 +3,9 @@ const { appendFileSync } = require("node:fs");
 const { createInterface } = require("node:readline");
 
 const PAYLOAD_BYTES = 100;
+/** Jobs of one bulk call, and such calls in flight. */
 const BULK = 500;
+const BULKS = 4;
 
 /** Microseconds; the same in every process of the machine. */
 const clock = () => Number(process.hrtime.bigint() / 1000n);
@@ -51,7 +53,7 @@ async function serve({ one, many }) {
   const commands = {
     one: (command) => closed(command, () => one(job())),
     callers: (command) => closed(command, () => one(job())),
-    many: (command) => closed({ ...command, step: BULK }, (count) => many(Array.from({ length: count }, () => job()))),
+    many: (command) => closed({ ...command, step: BULK, callers: BULKS }, (count) => many(Array.from({ length: count }, () => job()))),
     paced: (command) => paced(command, one),
   };
   console.log(JSON.stringify({ runtime: `Node ${process.version}` }));
