@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import socket
 import subprocess
 import textwrap
 import threading
 from pathlib import Path
 
 import pytest
+from conftest import eventually
 from scripted import WAIT, Scripted
 from spawning import ROOT, Spawn
 
@@ -83,6 +86,93 @@ def test_multiprocessing_children_enqueue(server: Scripted, spawn: Spawn, tmp_pa
     _, errors = process.communicate(timeout=3 * WAIT)
     assert process.returncode == 0, errors
     assert len(server.named("Enqueue")) >= 1
+
+
+def test_a_running_worker_does_not_fork_in_silence(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "forking.py").write_text(
+        textwrap.dedent("""
+        import os
+        from jobwire import App
+        app = App()
+
+        @app.task("fork")
+        def fork() -> list:
+            answers, child = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    worker.stop()
+                except RuntimeError as error:
+                    os.write(child, str(error).encode())
+                os.write(child, app.enqueue("from the child").id.encode())
+                os._exit(7)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            return [code, os.read(answers, 1000).decode()]
+
+        worker = app.worker(concurrency=1)
+        worker.run()
+        """)
+    )
+    process = spawn("forking.py", cwd=tmp_path)
+    stream = server.stream()
+    stream.welcome()
+    stream.job("a", "fork")
+    code, words = json.loads(stream.outcome("a").succeeded.result.text)
+    assert code == 7
+    assert f"this worker runs in process {process.pid}" in words
+    assert [request.job.type for request in server.named("Enqueue")] == ["from the child"]
+    stream.job("b", "fork")  # the worker goes on
+    stream.outcome("b")
+    process.terminate()
+    assert stream.ended.wait(WAIT)
+    stream.end()
+    _, errors = process.communicate(timeout=WAIT)
+    assert process.returncode == 0
+    assert "this process forks while a worker runs in it" in errors
+
+
+GUNICORN = """
+    import os
+    from jobwire import App
+    app = App()
+    app.enqueue("in the master")  # used before the fork, as a preloaded module may
+
+    def application(environ, start_response):
+        job = app.enqueue("in a worker", {"pid": os.getpid()})
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [job.id.encode()]
+"""
+
+
+def test_gunicorn_with_preload(server: Scripted, spawn: Spawn, tmp_path: Path) -> None:
+    (tmp_path / "site_app.py").write_text(textwrap.dedent(GUNICORN))
+    path = tmp_path / "socket"
+    arguments = ["--preload", "--workers", "2", "--bind", f"unix:{path}", "--log-level", "warning"]
+    process = spawn("-m", "gunicorn", "site_app:application", *arguments, cwd=tmp_path)
+
+    def answered() -> bool:
+        try:
+            with client() as ours:
+                ours.settimeout(WAIT)
+                ours.connect(str(path))
+                ours.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return b"200 OK" in ours.recv(1000)
+        except OSError:
+            return False
+
+    for _ in range(8):
+        eventually(answered)
+    process.terminate()
+    assert process.wait(WAIT) == 0
+    jobs = [request.job for request in server.named("Enqueue")]
+    assert [job.type for job in jobs][:1] == ["in the master"]
+    assert len([job for job in jobs if job.type == "in a worker"]) >= 8
+    pids = {json.loads(job.payload.text)["pid"] for job in jobs[1:]}
+    assert process.pid not in pids
+
+
+def client() -> socket.socket:
+    return socket.socket(socket.AF_UNIX)
 
 
 def test_an_idle_producer_exits_by_itself(server: Scripted, spawn: Spawn) -> None:

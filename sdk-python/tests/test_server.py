@@ -280,6 +280,36 @@ def test_a_child_of_the_pool_that_dies_is_a_crash_and_no_attempt(server: Server)
         worker.stop()
 
 
+def test_a_loop_blocked_for_longer_than_its_lease_keeps_it(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    app = App(server.url)
+
+    @app.task("py.block")
+    async def block() -> str:
+        time.sleep(12)  # the shortest lease is 10 s
+        return "still mine"
+
+    @app.task("py.spin", executor="thread")
+    def spin() -> int:
+        until, count = time.monotonic() + 12, 0
+        while time.monotonic() < until:
+            count += 1
+        return count
+
+    worker = app.worker(concurrency=2, lease_ttl="10s")
+    worker.start()
+    try:
+        jobs: list[Job[Any]] = [block.enqueue(), spin.enqueue()]
+        assert jobs[0].result(30) == "still mine"
+        assert jobs[1].result(30) > 0
+        for job in jobs:
+            status = job.status()
+            assert (status.delivery, status.crashes, status.attempt) == (1, 0, 1)
+    finally:
+        worker.stop()
+        app.close()
+    assert any("blocked" in message and "py.block" in message for message in caplog.messages)
+
+
 def test_a_server_restart_is_survived_with_handlers_running(tmp_path: Path) -> None:
     server = Server(f"embedded:{tmp_path / 'store'}")
     log = tmp_path / "log"

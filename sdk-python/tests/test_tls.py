@@ -25,7 +25,7 @@ class Site:
     def __init__(self, directory: Path, *, client_certificates: bool) -> None:
         self.directory = directory
         authority = trustme.CA()
-        server, client = authority.issue_cert("localhost"), authority.issue_cert("worker@example.com")
+        server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("worker@example.com")
         self.ca = self._write("ca.pem", authority.cert_pem.bytes())
         self.cert = self._write("cert.pem", b"".join(blob.bytes() for blob in client.cert_chain_pems))
         self.key = self._write("key.pem", client.private_key_pem.bytes())
@@ -42,7 +42,7 @@ class Site:
         add.add_JobServiceServicer_to_server(self.scripted, self.server)
         self.port = self.server.add_secure_port("127.0.0.1:0", credentials)
         self.server.start()
-        self.url = f"jobwires://localhost:{self.port}"
+        self.url = f"jobwires://127.0.0.1:{self.port}"
 
     def _write(self, name: str, content: bytes) -> str:
         path = self.directory / name
@@ -86,13 +86,13 @@ def test_a_server_that_is_not_trusted_is_not_spoken_to(site: Make) -> None:
     tls = site(client_certificates=False)
     with Client(tls.url, timeout="500ms", token="secret") as client, pytest.raises(jobwire.Unavailable) as caught:
         client.enqueue("t")
-    assert "CERTIFICATE_VERIFY_FAILED" in str(caught.value) or "andshake" in str(caught.value)
+    assert "does not agree on TLS" in str(caught.value)
     assert tls.scripted.metadata == []
 
 
 def test_plaintext_to_a_tls_port_and_tls_to_a_plaintext_port_fail(site: Make) -> None:
     tls = site(client_certificates=False)
-    for url in (f"jobwire://localhost:{tls.port}", f"jobwires://localhost:{tls.scripted.port}"):
+    for url in (f"jobwire://127.0.0.1:{tls.port}", f"jobwires://127.0.0.1:{tls.scripted.port}"):
         with Client(url, ca_file=tls.ca, timeout="500ms") as client, pytest.raises(jobwire.Unavailable):
             client.enqueue("t")
 
@@ -143,7 +143,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
     for one, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
         if name == one:
             options[other] = __file__
-    with Client("jobwires://localhost:1", **options) as client, pytest.raises(jobwire.InvalidArgument) as caught:
+    with Client("jobwires://127.0.0.1:1", **options) as client, pytest.raises(jobwire.InvalidArgument) as caught:
         client.enqueue("t")
     assert caught.value.field == name
     assert "missing.pem" in str(caught.value)
@@ -151,7 +151,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
     with (
-        Client("jobwires://localhost:1", cert_file="a.pem") as client,
+        Client("jobwires://127.0.0.1:1", cert_file="a.pem") as client,
         pytest.raises(jobwire.InvalidArgument) as caught,
     ):
         client.enqueue("t")
@@ -159,7 +159,7 @@ def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_worker_without_its_files_stops_at_once(tmp_path: Path) -> None:
-    app = App("jobwires://localhost:1", ca_file=str(tmp_path / "missing.pem"))
+    app = App("jobwires://127.0.0.1:1", ca_file=str(tmp_path / "missing.pem"))
     app.task("t")(lambda: None)
     with pytest.raises(jobwire.InvalidArgument, match="missing"):
         app.worker().run()
@@ -207,7 +207,7 @@ def test_a_token_is_never_logged_or_shown(
 
 def test_the_next_endpoint_takes_over_with_tls(site: Make) -> None:
     tls = site(client_certificates=False)
-    app = App(f"jobwires://localhost:1,{tls.url}", ca_file=tls.ca)
+    app = App(f"jobwires://127.0.0.1:1,{tls.url}", ca_file=tls.ca)
     app.task("t")(lambda: None)
     worker = app.worker(concurrency=1)
     worker.start()

@@ -58,6 +58,7 @@ def main(connection: Connection, targets: list[Target], log_level: int) -> None:
     child = Child(connection)
     signal.signal(signal.SIGTERM, child.interrupted)
     logging.getLogger().setLevel(log_level)
+    log_capture.forwarded = True
     with log_capture:
         child.serve(targets)
 

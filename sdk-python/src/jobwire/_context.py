@@ -212,6 +212,7 @@ class LogCapture(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._workers = 0
+        self.forwarded = False  # in a child of the pool: the worker's process shows what handlers log
 
     def __enter__(self) -> None:
         self.acquire()
@@ -232,6 +233,8 @@ class LogCapture(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         context = _current.get()
+        if not (self.forwarded and context is not None):
+            self._show(record)
         if context is None:
             return
         try:
@@ -250,6 +253,18 @@ class LogCapture(logging.Handler):
             context._sink.logged(context._lease.token, line)
         except Exception:
             self.handleError(record)
+
+    def _show(self, record: logging.LogRecord) -> None:
+        """Where no logging is set up, Python itself shows warnings, unless a handler such as this one is there."""
+        last = logging.lastResort
+        if last is None or record.levelno < last.level or logging.root.handlers != [self]:
+            return
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None and logger is not logging.root:
+            if logger.handlers:
+                return
+            logger = logger.parent if logger.propagate else None
+        last.handle(record)
 
 
 log_capture = LogCapture()

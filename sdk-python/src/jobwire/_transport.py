@@ -315,6 +315,10 @@ def _method(channel: Any, name: str) -> Any:
 
 
 def _unreachable(endpoint: Endpoint, message: str) -> str:
+    if "andshake" in message:
+        return (
+            f"{endpoint.address} does not agree on TLS; ca_file, cert_file and key_file name certificates ({message})"
+        )
     if any(words in message for words in ("failed to connect", "DNS resolution", "Connection refused")):
         return f"No Jobwire server at {endpoint.address}. Start one: jobwire dev ({message})"
     return f"Lost the Jobwire server at {endpoint.address} ({message})"

@@ -18,6 +18,7 @@ import socket
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,7 @@ class Worker:
         self._ready = threading.Event()
         self._ended: Future[None] = Future()
         self._thread: threading.Thread | None = None
+        self._pid = 0  # where it was started
         self._over = False
         self._complained = False
 
@@ -202,18 +204,22 @@ class Worker:
                 'the script runs under `if __name__ == "__main__":`'
             )
         if self._thread is not None:
+            self._check_process()
             raise RuntimeError("this worker was started before; make another one")
         if self._health is not None:
             self._health_server = HealthServer(self._health, self.metrics)
         self._ended.set_running_or_notify_cancel()
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._drive, name="jobwire-session", daemon=True)
         self._thread.start()
+        _started.add(self)
 
     def stop(self, grace: Duration | None = None, *, wait: bool = True) -> None:
         """Drains within `grace` (default: the worker's own). Called again: releases everything at once.
 
         wait: return when the worker has ended; raises what `run` would.
         """
+        self._check_process()
         limit = None if grace is None else to_seconds(grace, "grace")
         self._events.put(lambda session, now: session.drain(now, limit))
         if wait and self._thread is not None:
@@ -221,6 +227,7 @@ class Worker:
 
     def wait_ready(self, timeout: float | None = None) -> bool:
         """Waits until the server has welcomed the worker for the first time, or for `timeout` seconds."""
+        self._check_process()
         return self._ready.wait(timeout)
 
     @property
@@ -232,6 +239,13 @@ class Worker:
     def loop_lag(self) -> float:
         """How late the event loop of `async def` handlers is, in seconds; measured once a second while some run."""
         return self._loop.latest_lag
+
+    def _check_process(self) -> None:
+        if self._thread is not None and self._pid != os.getpid():
+            raise RuntimeError(
+                f"this worker runs in process {self._pid}, and a fork took none of its threads along: make a worker in "
+                "this process, after the fork"
+            )
 
     def _signalled(self, number: int, _frame: Any) -> None:
         # SimpleQueue.put may be interrupted by itself; logging could deadlock here, so the session's thread does it.
@@ -464,6 +478,22 @@ class Worker:
 
     def _logged(self, token: str, line: Any) -> None:
         self._events.put(lambda session, now: session.logged(token, line, now))
+
+
+_started: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    # It cannot be forbidden from here, only said: gRPC holds its threads up, for seconds at worst.
+    if any(not worker._ended.done() and worker._pid == os.getpid() for worker in list(_started)):
+        log.warning(
+            "this process forks while a worker runs in it: the worker is held up, and does not run in the child; use "
+            "executor='process', subprocess, or multiprocessing with forkserver or spawn"
+        )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)
 
 
 def _wake(sleeper: socket.socket) -> None:
