@@ -95,9 +95,13 @@ const scenes: Record<string, Scene> = {
   "cancel and retry": async (client, settle) => {
     const job = await client.enqueue("p.echo", { n: 1 }, { delay: "1h" });
     const answers: unknown[] = [(await job.status()).state, await job.cancel("no"), await job.cancel("no"), (await job.status()).state];
-    answers.push(await tried(job.result()), await job.retry());
+    answers.push(await tried(job.result()), (await job.status()).failure, await job.retry());
     await settle(job);
     const { state, attempt, delivery } = await job.status();
+    const long = await client.enqueue("p.long", {});
+    const cancelling = settle(long);
+    answers.push(await tried(long.result()), (await long.status()).failure?.message);
+    await cancelling;
     const unknown = client.job("019ab2c4-7d1e-7003-9c55-5b1f0e6a4d99");
     return [...answers, await job.result(), state, attempt, delivery, await tried(unknown.status()), await tried(unknown.cancel())];
   },
@@ -118,9 +122,14 @@ function handlers(client: Client): Worker {
     if (what === "snooze" && delivery === 1) throw new Snooze(1);
     return delivery;
   };
-  return new Worker(client, { signals: false, logger: quiet, queues: ["p.echo", "p.do", "p.report"], prefetch: 0 })
+  return new Worker(client, { signals: false, logger: quiet, queues: ["p.echo", "p.do", "p.report", "p.long"], prefetch: 0 })
     .handle("p.echo", (input) => input)
     .handle("p.do", ({ what }: { what: string }, ctx) => did(what, ctx.delivery))
+    .handle("p.long", async (_input, ctx) => {
+      await client.job(ctx.jobId).cancel("user left");
+      if (!ctx.cancelled) await once(ctx.signal, "abort");
+      ctx.signal.throwIfAborted();
+    })
     .handle("p.report", (_input, ctx) => {
       if (ctx.attempt > 1) return ctx.checkpoint;
       ctx.log.info("first");

@@ -118,7 +118,7 @@ export class Book {
   }
 
   expire(entry: Entry, now: number): void {
-    entry.failure = create(FailureSchema, { kind: FailureKind.EXPIRED, message: "it was not started in time" });
+    entry.failure = create(FailureSchema, { kind: FailureKind.EXPIRED, message: "not started in time" });
     this.#end(entry, JobState.EXPIRED, now);
   }
 
@@ -166,7 +166,7 @@ export class Book {
         entry.failure = undefined;
         return this.#end(entry, JobState.SUCCEEDED, now);
       case "cancelled":
-        entry.failure = create(FailureSchema, { kind: FailureKind.CANCELLED, message: arm.value.reason });
+        entry.failure = cancelled(entry.cancelReason ?? arm.value.reason);
         return this.#end(entry, JobState.CANCELLED, now);
       case "failed": {
         entry.failure = create(FailureSchema, arm.value.failure as MessageInitShape<typeof FailureSchema>);
@@ -191,7 +191,7 @@ export class Book {
       entry.cancelReason = reason;
       return true;
     }
-    entry.failure = create(FailureSchema, { kind: FailureKind.CANCELLED, message: reason });
+    entry.failure = cancelled(reason);
     this.#end(entry, JobState.CANCELLED, now);
     return true;
   }
@@ -286,6 +286,10 @@ export function jobOf(entry: Entry): Job {
 export function resultOf(entry: Entry): JobResult {
   const { id, state, result, failure, finishedAt } = entry;
   return create(JobResultSchema, { jobId: id, state, result, failure, finishTime: spanOf(finishedAt ?? 0) });
+}
+
+function cancelled(reason: string): Failure {
+  return create(FailureSchema, { kind: FailureKind.CANCELLED, message: reason ? `cancelled: ${reason}` : "cancelled" });
 }
 
 function before(at: number, entry: Entry, best: { entry: Entry; at: number }): boolean {
