@@ -65,7 +65,8 @@ function bytesOf(spec: JobSpec): number {
 function initOf(options: JobOptions) {
   return {
     queue: options.queue,
-    headers: options.headers,
+    // A copy: telemetry adds to it, and the options may be those of a task.
+    headers: options.headers && { ...options.headers },
     priority: options.priority,
     start: startOf(options),
     timeout: durationField(options.timeout, "timeout"),

@@ -178,6 +178,10 @@ describe("telemetry", () => {
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const own = await rig.client.enqueue(mail, { to: "a" }, { headers: { traceparent }, delay: "1h" });
     assert.deepEqual((await own.status()).headers, { traceparent });
+    const tagged = mail.opts({ headers: { app: "shop" }, delay: "1h" });
+    const [one, two] = [await rig.client.enqueue(tagged, { to: "a" }), await rig.client.enqueue(tagged, { to: "b" })];
+    assert.deepEqual(tagged.options.headers, { app: "shop" });
+    assert.notEqual((await one.status()).headers["traceparent"], (await two.status()).headers["traceparent"]);
     const baggage = propagation.createBaggage({ tenant: { value: "t1" } });
     const carried = await context.with(propagation.setBaggage(context.active(), baggage), () => rig.client.enqueue(mail, { to: "a" }, { delay: "1h" }));
     assert.equal((await carried.status()).headers["baggage"], "tenant=t1");
