@@ -225,7 +225,7 @@ async fn trim(store: Arc<EmbeddedStore>) {
                     assert!(StateSet::TERMINAL.has(meta.state));
                     Some(Op { id: meta.id, guard: Guard::Due(kind), act: Act::Delete })
                 }
-                Due::QueueOpens(_) => None,
+                Due::QueueOpens(_) | Due::Doc { .. } => None,
             })
             .collect();
         if ops.is_empty() {

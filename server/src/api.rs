@@ -94,8 +94,8 @@ pub async fn services(engine: Engine) -> (Guarded<Routes>, Health) {
         JobServiceServer(jobs::Jobs::new(engine.clone(), draining.clone())),
         WorkerServiceServer(workers::Workers::new(engine.clone())),
         QueueServiceServer(queues::Queues::new(engine.clone())),
+        ScheduleServiceServer(schedules::Schedules::new(engine.clone())),
         AdminServiceServer(admin::Admin::new(engine)),
-        ScheduleServiceServer(schedules::Schedules),
         WorkflowServiceServer(workflows::Workflows),
     );
     routes.add_service(health_server);

@@ -47,16 +47,20 @@ mod queues;
 pub mod retry;
 pub mod roster;
 pub mod schedule;
+mod schedules;
 mod session;
 mod sessions;
 mod settle;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod timers;
 pub mod transition;
 mod unary;
 
+pub use schedule::{BadCadence, Calendar};
+pub use schedules::{Backfill, Backfilled, ScheduleBulk, ScheduleError, SchedulePage, ScheduleSelector, ScheduleView};
 pub use session::SessionHandle;
 
 pub use crate::store::{Durability, StoreError, StoreInfo};
@@ -281,6 +285,7 @@ pub(crate) struct Inner {
     contact: contact::Contact,
     peers: peers::Peers,
     roster: roster::Roster,
+    plans: ticks::Plans,
     meters: meters::Meters,
     server_id: String,
     start_ms: i64,
@@ -305,6 +310,7 @@ impl Engine {
             contact: contact::Contact::new(store.shards(), grace_ms),
             peers: peers::Peers::new(server.into_bytes()),
             roster: roster::Roster::default(),
+            plans: ticks::Plans::default(),
             config,
             start_ms: clock.now().mono_ms,
             meters: meters::Meters::new(clock.clone()),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
-    op::{Claim, Claimed, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
+    op::{Claim, Claimed, DocChange, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
     queue::{QueueChange, QueueFacts},
 };
 
@@ -26,6 +26,7 @@ mod rules;
 mod slot;
 mod whole;
 
+pub use crate::model::op::Doc;
 pub use check::{Checked, Found, Mend};
 pub use whole::{Exported, Mark, Whole, WholeJob, WholeKey, WholeQueue};
 
@@ -116,14 +117,6 @@ impl StoreInfo {
     }
 }
 
-/// A small versioned record: directives, later schedules, workflows, keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doc {
-    /// From 1; changes with every write.
-    pub version: u64,
-    pub value: Bytes,
-}
-
 /// What became of a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cas {
@@ -199,13 +192,25 @@ pub trait Store: Send + Sync + 'static {
     /// nothing but Extend. Cost: O(ops · log n).
     async fn apply(&self, shard: Shard, ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError>;
 
-    /// Writes (`Some`) or deletes (`None`) a document if its version is `expect` (0 = absent). Durable on return.
-    async fn doc(&self, shard: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError>;
+    /// Writes or deletes documents, each if its version is the expected one, and does its effects in the same step. One
+    /// answer per change, in order. Durable on return.
+    async fn change_docs(&self, shard: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError>;
+
+    /// Writes (`Some`) or deletes (`None`) one document that is never due.
+    async fn doc(&self, shard: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError> {
+        let change = DocChange { key, expect, value: new, due_ms: 0, effects: Vec::new() };
+        let mut done = self.change_docs(shard, vec![change]).await?;
+        done.pop().ok_or_else(|| StoreError::Unavailable("no answer to the change of a document".to_owned()))
+    }
 
     /// Documents whose key starts with `prefix`, by key.
     async fn docs(&self, shard: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError>;
 
-    /// What is due now, at most `limit` entries: leases and cancels first, then starts, expiries, trims. Changes nothing.
+    /// The time by which things are due, on the wall clock, in milliseconds.
+    fn wall_ms(&self) -> i64;
+
+    /// What is due now, at most `limit` entries: leases and cancels first, then documents, starts, expiries, trims. Changes
+    /// nothing.
     async fn due(&self, shard: Shard, limit: usize) -> Result<DueList, StoreError>;
 
     /// Records by id, in order; `None` = not there. May show a change up to one commit before it is durable.

@@ -8,7 +8,7 @@ use jobwire_server::{
     model::{
         ids::{JobId, QueueName, Shard},
         job::{LogLine, Meta, Parts, Record},
-        op::{Claim, Claimed, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
+        op::{Claim, Claimed, DocChange, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
         queue::{QueueChange, QueueFacts},
         time::{Clock, Now},
     },
@@ -124,8 +124,12 @@ impl Store for Journal {
         self.call(|machine, _, now, out| machine.apply(now, ops, out))
     }
 
-    async fn doc(&self, _: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError> {
-        self.call(|machine, _, _, out| machine.doc(&key, expect, new, out))
+    async fn change_docs(&self, _: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        self.call(|machine, _, now, out| machine.change_docs(now, changes, out))
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.clock.now().wall_ms
     }
 
     async fn docs(&self, _: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError> {

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod outcome;
 pub mod payload;
 pub mod queue;
+pub mod schedule;
 pub mod spec;
 pub mod token;
 pub mod worker;

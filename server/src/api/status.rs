@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    engine::{EnqueueError, JobError, StoreError, clock},
+    engine::{EnqueueError, JobError, ScheduleError, StoreError, clock},
     model::{filter::FilterError, ids::JobId},
 };
 
@@ -44,7 +44,8 @@ macro_rules! reasons {
 reasons! {
     InvalidArgument: InvalidField = "INVALID_FIELD", InvalidFilter = "INVALID_FILTER",
         PayloadNotUtf8 = "PAYLOAD_NOT_UTF8", ProtocolViolation = "PROTOCOL_VIOLATION";
-    NotFound: JobNotFound = "JOB_NOT_FOUND", QueueNotFound = "QUEUE_NOT_FOUND", WorkerNotFound = "WORKER_NOT_FOUND";
+    NotFound: JobNotFound = "JOB_NOT_FOUND", QueueNotFound = "QUEUE_NOT_FOUND", WorkerNotFound = "WORKER_NOT_FOUND",
+        ScheduleNotFound = "SCHEDULE_NOT_FOUND";
     AlreadyExists: IdConflict = "ID_CONFLICT", UniqueConflict = "UNIQUE_CONFLICT";
     Aborted: EtagMismatch = "ETAG_MISMATCH", SessionMoved = "SESSION_MOVED";
     FailedPrecondition: JobRunning = "JOB_RUNNING", JobTerminal = "JOB_TERMINAL",
@@ -288,6 +289,19 @@ impl From<JobError> for ApiError {
             }
             JobError::EtagMismatch => Self::new(Reason::EtagMismatch, message),
             JobError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ScheduleError> for ApiError {
+    fn from(error: ScheduleError) -> Self {
+        let message = error.to_string();
+        match error {
+            ScheduleError::NotFound(id) => Self::new(Reason::ScheduleNotFound, message).about("schedule", id.as_str()),
+            ScheduleError::EtagMismatch => Self::new(Reason::EtagMismatch, message).at("etag"),
+            ScheduleError::Unreadable(_) => Self::bug(message),
+            ScheduleError::Enqueue(error) => error.into(),
+            ScheduleError::Store(error) => error.into(),
         }
     }
 }

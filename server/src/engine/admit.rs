@@ -68,6 +68,7 @@ pub fn admit(spec: JobSpec, keys: Keys, id: JobId, now_ms: i64, codec: &dyn Task
         headers: spec.headers,
         tags: spec.tags,
         parent: spec.parent,
+        tick: spec.tick,
     };
     NewJob {
         id,

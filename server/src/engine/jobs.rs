@@ -179,7 +179,7 @@ impl Inner {
 
 /// The parts that a filter looks at, besides those asked for.
 fn needed(filter: &Filter, parts: Parts) -> Parts {
-    let body = ["tag", "parent_id"].into_iter().any(|field| filter.mentions(field));
+    let body = ["tag", "parent_id", "schedule_id"].into_iter().any(|field| filter.mentions(field));
     let outcome = ["failure.type", "worker_id"].into_iter().any(|field| filter.mentions(field));
     Parts { body: parts.body || body, outcome: parts.outcome || outcome, ..parts }
 }
@@ -214,6 +214,9 @@ impl Row for JobRow<'_> {
             "attempt" => vec![Value::Number(f64::from(meta.attempt()))],
             "parent_id" => {
                 self.task.and_then(|task| task.parent).map(|id| Value::Text(id.to_string())).into_iter().collect()
+            }
+            "schedule_id" => {
+                text(self.task.and_then(|task| task.tick.as_ref()).map_or("", |tick| tick.schedule.as_str()))
             }
             "worker_id" => text(outcome.and_then(|o| o.last.as_ref()).map_or("", |last| last.worker_id.as_str())),
             "failure.type" => text(outcome.and_then(|o| o.failure.as_ref()).map_or("", |f| f.class.as_str())),

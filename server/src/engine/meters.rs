@@ -87,6 +87,12 @@ impl Meters {
         Batch { meters: self, second: self.second(), last: None }
     }
 
+    /// Jobs that a schedule enqueued.
+    pub fn fired(&self, queue: &QueueName, kind: &TypeName, jobs: usize) {
+        let mut batch = self.batch();
+        (0..jobs).for_each(|_| batch.enqueued(queue, kind));
+    }
+
     pub fn started(&self, jobs: &[Leased]) {
         let mut batch = self.batch();
         for job in jobs {

@@ -248,22 +248,22 @@ impl Inner {
 
     /// The wanted state of a session, from a time before this stream.
     pub async fn read_directive(&self, session_id: &str) -> Result<Option<Directive>, StoreError> {
-        let doc = self.read_doc(directive_key(session_id)).await?;
+        let doc = self.read_doc(Shard(0), directive_key(session_id)).await?;
         Ok(doc.and_then(|doc| postcard::from_bytes(&doc.value).ok()))
     }
 
     /// A session that ended for good needs its directive no more.
     pub async fn drop_directive(&self, session_id: &str) -> Result<(), StoreError> {
         let key = directive_key(session_id);
-        if let Some(doc) = self.read_doc(key.clone()).await? {
+        if let Some(doc) = self.read_doc(Shard(0), key.clone()).await? {
             self.store.doc(Shard(0), key, doc.version, None).await?;
         }
         Ok(())
     }
 
     /// One document: what a write tells that expects a version which never is.
-    async fn read_doc(&self, key: String) -> Result<Option<Doc>, StoreError> {
-        match self.store.doc(Shard(0), key, NO_VERSION, None).await? {
+    pub(super) async fn read_doc(&self, shard: Shard, key: String) -> Result<Option<Doc>, StoreError> {
+        match self.store.doc(shard, key, NO_VERSION, None).await? {
             Cas::Conflict(doc) => Ok(doc),
             Cas::Done { .. } => Ok(None),
         }

@@ -194,7 +194,7 @@ impl Inner {
     }
 
     /// Works off what is due in a shard and says how long there is until the next entry.
-    async fn act_on_due(&self, shard: Shard) -> Result<Option<Duration>, StoreError> {
+    async fn act_on_due(self: &Arc<Self>, shard: Shard) -> Result<Option<Duration>, StoreError> {
         if self.contact.is_lost(shard) {
             self.probe(shard).await?;
         }
@@ -203,11 +203,12 @@ impl Inner {
             let grace_ms = self.contact.grace_left_ms(shard, self.mono_ms());
             let limit = if grace_ms > 0 { BEHIND_LEASES } else { STORE_BATCH };
             let due = self.heard_reading(shard, self.store.due(shard, limit).await)?;
-            let (mut jobs, mut spared) = (Vec::new(), false);
+            let (mut jobs, mut schedules, mut spared) = (Vec::new(), Vec::new(), false);
             for entry in due.entries {
                 match entry {
                     Due::Job { kind: DueKind::Lease, .. } if grace_ms > 0 => spared = true,
                     Due::Job { kind, meta } => jobs.push((kind, meta)),
+                    Due::Doc { key, doc } => schedules.push((key, doc)),
                     Due::QueueOpens(name) => {
                         info!(queue = %name, "the pause has ended");
                         self.store.set_queue(name, QueueChange::ResumeIfDue).await?;
@@ -217,7 +218,8 @@ impl Inner {
             // Who held the lost ones is asked first, and nobody else should wait for that.
             let held = |(kind, _): &(DueKind, Meta)| matches!(kind, DueKind::Lease | DueKind::Cancel);
             let (lost, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(held);
-            let moved = self.act_on(others).await? + self.act_on(lost).await?;
+            let fired = self.fire_due(shard, schedules).await?;
+            let moved = fired + self.act_on(others).await? + self.act_on(lost).await?;
             let next = due.next_in_ms.map(|ms| Duration::from_millis(ms as u64));
             let spared = spared.then(|| Duration::from_millis(grace_ms as u64));
             match next {

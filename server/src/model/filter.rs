@@ -71,6 +71,15 @@ pub const JOB_FIELDS: &[FieldDef] = &[
 /// Fields of a queue.
 pub const QUEUE_FIELDS: &[FieldDef] = &[field("name", Kind::Text), field("paused", Kind::Bool)];
 
+/// Fields of a schedule.
+pub const SCHEDULE_FIELDS: &[FieldDef] = &[
+    field("id", Kind::Text),
+    field("type", Kind::Text),
+    field("queue", Kind::Text),
+    field("paused", Kind::Bool),
+    field("tag", Kind::Text),
+];
+
 /// Fields of a connected worker.
 pub const WORKER_FIELDS: &[FieldDef] = &[
     field("session_id", Kind::Text),

@@ -7,6 +7,7 @@ use super::{
     ids::{JobId, QueueName, TypeName},
     op::Hold,
     policy::{Policy, RetrySpec},
+    schedule::{ScheduleSpec, Tick},
     state::State,
 };
 
@@ -69,6 +70,8 @@ pub struct JobSpec {
     pub unique: Option<Unique>,
     /// A name that the producer gives the request, at most 256 bytes, and for how many milliseconds it is remembered.
     pub idempotency: Option<(String, i64)>,
+    /// The schedule that asks, and for which of its ticks.
+    pub tick: Option<Tick>,
 }
 
 /// What a producer asks for: at most one job per key in its queue.
@@ -111,6 +114,8 @@ pub struct Task {
     pub headers: Vec<(String, String)>,
     pub tags: Vec<String>,
     pub parent: Option<JobId>,
+    /// The schedule that it comes from.
+    pub tick: Option<Tick>,
 }
 
 /// Writes and reads a [`Task`] as the contract's message. Implemented by the api layer, so that nothing below it knows
@@ -121,6 +126,8 @@ pub trait TaskCodec: Send + Sync + 'static {
     fn decode(&self, bytes: &Bytes) -> Option<Task>;
     /// What a worker gets: the task as it was encoded, with what the record says of the job.
     fn complete(&self, encoded: &Bytes, meta: &Meta) -> Bytes;
+    /// The specification of a schedule. `None` when the bytes are none that this release knows.
+    fn schedule(&self, encoded: &Bytes) -> Option<ScheduleSpec>;
 }
 
 /// What the store keeps beside the record and gives back with every claim: the policy and the encoded task. Immutable

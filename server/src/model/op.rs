@@ -216,6 +216,30 @@ pub enum Effect {
     Put(NewJob),
 }
 
+/// A small versioned record: directives, schedules, later workflows, keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doc {
+    /// From 1; changes with every write.
+    pub version: u64,
+    /// When it comes up in what is due, wall clock; 0 = never.
+    pub due_ms: i64,
+    pub value: Bytes,
+}
+
+/// A change of one document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DocChange {
+    pub key: String,
+    /// The version that is there; 0 = none is.
+    pub expect: u64,
+    /// `None` = it goes.
+    pub value: Option<Bytes>,
+    /// 0 = never.
+    pub due_ms: i64,
+    /// Happen if the change does.
+    pub effects: Vec<Effect>,
+}
+
 /// One guarded change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Op {
@@ -259,6 +283,11 @@ pub enum Due {
     },
     /// A pause of this queue has ended by itself.
     QueueOpens(QueueName),
+    /// This document's time has come: it stays due until it is changed.
+    Doc {
+        key: String,
+        doc: Doc,
+    },
 }
 
 /// The answer to `due`.

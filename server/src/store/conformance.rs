@@ -125,6 +125,8 @@ macro_rules! store_conformance {
             admin::delete_forgets_everything,
             admin::versions_guard_changes,
             records::documents_compare_and_swap,
+            records::documents_become_due,
+            records::a_document_and_its_jobs_are_written_together,
             records::logs_are_numbered_and_trimmed,
             records::history_is_bounded_and_newest_first,
             records::a_snooze_keeps_the_failure,

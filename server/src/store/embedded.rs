@@ -7,7 +7,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::{
@@ -27,7 +26,7 @@ use super::{
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
-    op::{Claim, Claimed, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
+    op::{Claim, Claimed, DocChange, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
     queue::{QueueChange, QueueFacts},
     time::{Clock, SECOND},
 };
@@ -105,6 +104,7 @@ pub struct EmbeddedStore {
     space: Arc<Space>,
     status: watch::Receiver<Status>,
     durability: Durability,
+    clock: Arc<dyn Clock>,
 }
 
 impl EmbeddedStore {
@@ -141,7 +141,7 @@ impl EmbeddedStore {
         let wakes = broadcast::Sender::new(WAKES_MOST);
         let owner = Owner {
             machine,
-            clock,
+            clock: clock.clone(),
             pipe: pipe.clone(),
             sides: sides.clone(),
             wakes: wakes.clone(),
@@ -160,7 +160,7 @@ impl EmbeddedStore {
         };
         spawn("store-writer", move || writer.run())?;
         spawn("store-owner", move || owner.run(call_receiver))?;
-        Ok(Arc::new(Self { calls, wakes, sides, source, space, status, durability: options.durability }))
+        Ok(Arc::new(Self { calls, wakes, sides, source, space, status, durability: options.durability, clock }))
     }
 
     /// Sends a call to the owner and waits for its answer.
@@ -241,8 +241,12 @@ impl Store for EmbeddedStore {
         self.ask(|reply| Request::Apply { ops, reply }).await
     }
 
-    async fn doc(&self, _shard: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError> {
-        self.ask(|reply| Request::Doc { key, expect, new, reply }).await
+    async fn change_docs(&self, _shard: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        self.ask(|reply| Request::ChangeDocs { changes, reply }).await
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.clock.now().wall_ms
     }
 
     async fn docs(&self, _shard: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError> {

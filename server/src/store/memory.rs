@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
@@ -12,7 +11,7 @@ use super::{Cas, Disagreements, Doc, Durability, Exported, Mark, Store, StoreErr
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
-    op::{Claim, Claimed, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
+    op::{Claim, Claimed, DocChange, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
     queue::{QueueChange, QueueFacts},
     time::{Clock, Now},
 };
@@ -113,8 +112,12 @@ impl Store for MemoryStore {
         self.write(|machine, now, out| machine.apply(now, ops, out))
     }
 
-    async fn doc(&self, _: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError> {
-        self.write(|machine, _, out| machine.doc(&key, expect, new, out))
+    async fn change_docs(&self, _: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        self.write(|machine, now, out| machine.change_docs(now, changes, out))
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.clock.now().wall_ms
     }
 
     async fn docs(&self, _: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError> {

@@ -25,7 +25,7 @@ use super::{Cas, Checked, Disagreements, Doc, Exported, Mark, Mend, Store, Store
 use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
-    op::{Claim, Claimed, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
+    op::{Claim, Claimed, DocChange, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
     queue::{QueueChange, QueueFacts},
     time::Clock,
 };
@@ -209,8 +209,12 @@ impl Store for RedisStore {
         self.core.apply(shard, ops).await
     }
 
-    async fn doc(&self, shard: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError> {
-        self.core.doc(shard, key, expect, new).await
+    async fn change_docs(&self, shard: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        self.core.change_docs(shard, changes).await
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.core.clock.now().wall_ms
     }
 
     async fn docs(&self, shard: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError> {

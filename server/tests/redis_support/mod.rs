@@ -43,6 +43,11 @@ impl Redis {
         Self { clock, target, store }
     }
 
+    /// The clock that its store was given.
+    pub fn shared_clock(&self) -> Arc<ManualClock> {
+        self.clock.clone()
+    }
+
     /// What its keys begin with.
     pub fn prefix(&self) -> &str {
         &self.target.prefix

@@ -8,6 +8,7 @@ use jobwire_server::{
         ids::JobId,
         job::{LogLine, Start, Task, TaskCodec},
         op::{Guard, Hold, UniqueKey},
+        schedule::ScheduleSpec,
         state::State,
     },
     store::{
@@ -42,7 +43,12 @@ impl TaskCodec for Tasks {
             headers: Vec::new(),
             tags: Vec::new(),
             parent: None,
+            tick: None,
         })
+    }
+
+    fn schedule(&self, _: &Bytes) -> Option<ScheduleSpec> {
+        None
     }
 
     fn complete(&self, encoded: &bytes::Bytes, _: &jobwire_server::model::job::Meta) -> bytes::Bytes {

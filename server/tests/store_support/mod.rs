@@ -29,8 +29,8 @@ fn call() -> impl Strategy<Value = Call> {
         14 => (any::<u16>(), guard(), act()).prop_map(|(job, guard, act)| Call::Act { job, guard, act }),
         4 => (1u8..20).prop_map(|limit| Call::Sweep { limit }),
         1 => (any::<u16>(), any::<u8>(), any::<u8>()).prop_map(|(job, lines, keep)| Call::Log { job, lines, keep }),
-        1 => (0u8..3, any::<bool>(), option::weighted(0.7, any::<u8>()))
-            .prop_map(|(key, right, value)| Call::Doc { key, right, value }),
+        2 => (0u8..3, any::<bool>(), option::weighted(0.7, any::<u8>()), option::weighted(0.5, -100i64..20_000))
+            .prop_map(|(key, right, value, due_ms)| Call::Doc { key, right, value, due_ms }),
         1 => (any::<u8>(), option::of(0i64..20_000)).prop_map(|(queue, lasts_ms)| Call::Pause { queue, lasts_ms }),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(queue, if_due)| Call::Resume { queue, if_due }),
         5 => prop_oneof![0i64..100, 1_000i64..12_000, Just(61_000)].prop_map(|ms| Call::Advance { ms }),

@@ -10,7 +10,9 @@ use jobwire_server::{
     model::{
         ids::{JobId, QueueName, Shard},
         job::{LogLine, Meta, Parts, Record},
-        op::{Act, Claim, Claimed, DueKind, DueList, Guard, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
+        op::{
+            Act, Claim, Claimed, DocChange, DueKind, DueList, Guard, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake,
+        },
         queue::{QueueChange, QueueFacts},
     },
     store::{
@@ -105,13 +107,16 @@ impl Store for Asked {
         Ok(lost)
     }
 
-    async fn doc(&self, shard: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError> {
-        let lost = self.store.doc(shard, key.clone(), expect, new.clone()).await?;
+    async fn change_docs(&self, shard: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        let lost = self.store.change_docs(shard, changes.clone()).await?;
         // A deletion that is repeated finds version 0, which is what it expects only if it was no deletion.
-        if expect > 0 || new.is_some() {
-            self.store.doc(shard, key, expect, new).await?;
-        }
+        let again = changes.into_iter().filter(|change| change.expect > 0 || change.value.is_some()).collect();
+        self.store.change_docs(shard, again).await?;
         Ok(lost)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.store.wall_ms()
     }
 
     async fn docs(&self, shard: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError> {

@@ -7,7 +7,7 @@ use super::harness::{BYSTANDER, Harness};
 
 /// Calls that are part of the contract and not served yet.
 pub fn is_disabled(method: &MethodDescriptor) -> bool {
-    matches!(method.parent_service().name(), "ScheduleService" | "WorkflowService")
+    method.parent_service().name() == "WorkflowService"
         || matches!(method.name(), "ExplainJob" | "ListDependencyResults" | "DeleteQueue" | "WatchEvents")
 }
 
@@ -60,6 +60,25 @@ fn bytes(harness: &Harness, method: &MethodDescriptor) -> Vec<u8> {
         "PauseQueues" => encode(v1::PauseQueuesRequest { names: vec!["closed".into()], ..Default::default() }),
         "ResumeQueues" => encode(v1::ResumeQueuesRequest { names: vec!["closed".into()] }),
         "PurgeQueue" => encode(v1::PurgeQueueRequest { name: "finished".into(), ..Default::default() }),
+        "PutSchedule" => encode(v1::PutScheduleRequest {
+            id: SCHEDULE.into(),
+            spec: Some(schedule()),
+            validate_only: true,
+            ..Default::default()
+        }),
+        "GetSchedule" => encode(v1::GetScheduleRequest { id: SCHEDULE.into() }),
+        "TriggerSchedule" => encode(v1::TriggerScheduleRequest { id: SCHEDULE.into(), payload: None }),
+        "PauseSchedules" => encode(v1::PauseSchedulesRequest { selector: none(), ..Default::default() }),
+        "ResumeSchedules" => encode(v1::ResumeSchedulesRequest { selector: none() }),
+        "DeleteSchedules" => encode(v1::DeleteSchedulesRequest { selector: none(), force: true }),
+        "PreviewSchedule" => encode(v1::PreviewScheduleRequest { id: SCHEDULE.into(), ..Default::default() }),
+        "BackfillSchedule" => encode(v1::BackfillScheduleRequest {
+            id: SCHEDULE.into(),
+            from: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+            to: Some(prost_types::Timestamp { seconds: 10, nanos: 0 }),
+            dry_run: true,
+            ..Default::default()
+        }),
         "GetWorker" => encode(v1::GetWorkerRequest { session_id: BYSTANDER.into() }),
         "SignalWorkers" => encode(v1::SignalWorkersRequest {
             selector: nothing("hostname = nobody"),
@@ -67,9 +86,21 @@ fn bytes(harness: &Harness, method: &MethodDescriptor) -> Vec<u8> {
             ..Default::default()
         }),
         // All of their fields are optional, or they are not served yet.
-        "ListJobs" | "ListQueues" | "ListWorkers" | "GetServerInfo" | "GetStats" => Vec::new(),
+        "ListJobs" | "ListQueues" | "ListSchedules" | "ListWorkers" | "GetServerInfo" | "GetStats" => Vec::new(),
         _ if is_disabled(method) => Vec::new(),
         other => panic!("{other} has no good request here: add one"),
+    }
+}
+
+/// The schedule that is there.
+pub const SCHEDULE: &str = "yearly";
+
+/// What it is.
+pub fn schedule() -> v1::ScheduleSpec {
+    v1::ScheduleSpec {
+        cadence: Some(v1::schedule_spec::Cadence::Cron("@yearly".into())),
+        job: Some(v1::JobSpec { r#type: "base".into(), ..Default::default() }),
+        ..Default::default()
     }
 }
 

@@ -52,7 +52,15 @@ pub fn cases(place: &Place<'_>, rule: Rule) -> Vec<Case> {
     let mut cases = Cases { place, cases: Vec::new() };
     match rule {
         Rule::List { min, max, item } => cases.list(min, max, *item),
-        Rule::Needed => cases.add("absent", Change::Clear, Expect::Invalid(String::new())),
+        Rule::Needed | Rule::Template => cases.add("absent", Change::Clear, invalid()),
+        Rule::Time { needed } => {
+            if needed {
+                cases.add("absent", Change::Clear, invalid());
+            }
+            for (what, value, expect) in cases.broken_times() {
+                cases.add(&what, Change::Set(value), expect);
+            }
+        }
         Rule::Any if place.field.is_list() && !matches!(place.field.kind(), Kind::Message(_)) => {
             let many = vec![cases.number_or_text(); 1_001];
             cases.add("many", Change::Set(Value::List(many)), Expect::Goes);
@@ -278,7 +286,13 @@ impl Cases<'_> {
                 vec![text("empty", "", Expect::Goes), text("long", &token().repeat(1_000), Expect::Goes)]
             }
             Rule::NotYet => vec![("used".into(), self.plain(), not_yet())],
-            Rule::Needed | Rule::Selector { .. } | Rule::List { .. } | Rule::Headers | Rule::Hello => {
+            Rule::Needed
+            | Rule::Template
+            | Rule::Time { .. }
+            | Rule::Selector { .. }
+            | Rule::List { .. }
+            | Rule::Headers
+            | Rule::Hello => {
                 panic!("{rule:?} is no rule of a single value")
             }
         }
@@ -351,7 +365,7 @@ impl Cases<'_> {
         self.add("empty", selector(vec![], ""), at(""));
         self.add("ids and filter", selector(vec![id], "*"), at(""));
         self.add("1,001 ids", selector(vec![id; 1_001], ""), at(".ids"));
-        let long = "x".repeat(65);
+        let long = "x".repeat(129);
         self.add("a bad id", selector(vec![if jobs { "7" } else { &long }], ""), at(".ids[0]"));
         for (what, filter) in self.filters() {
             self.add(what, selector(vec![], &filter), Expect::Filter(".filter"));

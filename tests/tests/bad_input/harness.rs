@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
+use super::base::{SCHEDULE, schedule};
+
 pub struct Harness {
     pub channel: Channel,
     pub pool: DescriptorPool,
@@ -44,6 +46,9 @@ impl Harness {
         let channel = Channel::from_shared(address).expect("an address").connect().await.expect("a connection");
         let pool = DescriptorPool::decode(jobwire_proto::DESCRIPTOR_SET).expect("a descriptor set");
         let job_id = finished_job(&channel).await;
+        let mut schedules = v1::schedule_service_client::ScheduleServiceClient::new(channel.clone());
+        let yearly = v1::PutScheduleRequest { id: SCHEDULE.into(), spec: Some(schedule()), ..Default::default() };
+        schedules.put_schedule(yearly).await.expect("a schedule");
         let (frames, stream) = mpsc::channel(1);
         let hello = v1::Hello {
             session_id: BYSTANDER.into(),

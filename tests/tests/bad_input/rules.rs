@@ -35,6 +35,12 @@ pub enum Rule {
     },
     /// A time that exists, at most 10 years ahead.
     Start,
+    /// A time that exists.
+    Time {
+        needed: bool,
+    },
+    /// A message that must be there, and whose fields mean something else than elsewhere.
+    Template,
     /// A time that exists and comes after the start.
     Expiry,
     Int {
@@ -55,7 +61,7 @@ pub enum Rule {
     Token,
     Etag,
     Filter,
-    /// Ids or a filter of a bulk call about jobs, or about workers.
+    /// Ids or a filter of a bulk call about jobs, or about workers or schedules.
     Selector {
         jobs: bool,
     },
@@ -98,6 +104,9 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         (_, "payload_format" | "view" | "min_level" | "on_exhausted") => Enum,
         (_, "validate_only" | "dry_run" | "force" | "reset_attempts" | "strict") => Any,
         ("SignalWorkersRequest", "selector") => Selector { jobs: false },
+        ("PauseSchedulesRequest" | "ResumeSchedulesRequest" | "DeleteSchedulesRequest", "selector") => {
+            Selector { jobs: false }
+        }
         (_, "selector") => Selector { jobs: true },
         (_, "filter") => Filter,
         (_, "reason") if message.ends_with("Request") => NOTE,
@@ -165,6 +174,27 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         ("GetQueueRequest" | "PurgeQueueRequest", "name") => Name { needed: true },
         ("PauseQueuesRequest" | "ResumeQueuesRequest", "names") => NAMES,
         ("PauseQueuesRequest", "duration") => PositiveSpan { max: TEN_YEARS },
+
+        ("PutScheduleRequest", "spec") => Needed,
+        // One of another record is ABORTED.
+        ("PutScheduleRequest", "etag") => Any,
+        ("ScheduleSpec", "cron") => Text { min: 1, max: 256 },
+        ("ScheduleSpec", "interval") => Span { min: 1, max: TEN_YEARS },
+        // No name of one letter is a zone.
+        ("ScheduleSpec", "time_zone") => Text { min: 0, max: 0 },
+        ("ScheduleSpec", "job") => Template,
+        ("ScheduleSpec", "start_time" | "end_time") => Time { needed: false },
+        ("ScheduleSpec", "jitter") => Span { min: 0, max: DAY },
+        ("ScheduleSpec" | "BackfillScheduleRequest", "overlap") => Enum,
+        ("ScheduleSpec", "catch_up" | "gap" | "fold") => Enum,
+        ("ScheduleSpec", "catch_up_window") => PositiveSpan { max: TEN_YEARS },
+        ("ScheduleSpec", "note") => NOTE,
+        ("BackfillScheduleRequest", "from" | "to") => Time { needed: true },
+        ("TriggerScheduleRequest", "payload") => Inside,
+        ("PreviewScheduleRequest", "count") => Size,
+        // Goes without an id only, and the base has one.
+        ("PreviewScheduleRequest", "spec") => Any,
+        (_, "id") if message.ends_with("ScheduleRequest") => Name { needed: true },
 
         ("GetStatsRequest", "queues") => List { min: 0, max: 1_000, item: &Name { needed: true } },
         ("GetWorkerRequest", "session_id") => Text { min: 1, max: 64 },

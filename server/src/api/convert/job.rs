@@ -52,6 +52,8 @@ pub fn job(record: Record, view: View, format: Format) -> v1::Job {
         Some(body) => (v1::Task::decode(body.task).ok(), Some(body.policy)),
         None => (None, None),
     };
+    let tick = task.as_ref().map(|task| (task.schedule_id.clone(), task.fire_time));
+    let (schedule_id, fire_time) = tick.unwrap_or_default();
     let (result, failure, last) = outcome.map_or((None, None, None), |o| (o.result, o.failure, o.last));
     let holder = last.as_ref().or(attempts.first());
     v1::Job {
@@ -73,6 +75,8 @@ pub fn job(record: Record, view: View, format: Format) -> v1::Job {
         purge_time: to_time_if(meta.purge_ms),
         attempts: if full { to_attempts(attempts) } else { Vec::new() },
         etag: meta.version.to_string(),
+        schedule_id,
+        fire_time,
         spec: Some(to_spec(&meta, task.unwrap_or_default(), policy, full.then_some(format))),
         ..Default::default()
     }

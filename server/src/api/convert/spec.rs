@@ -14,6 +14,7 @@ use crate::{
         job::{Conflict, Expiry, JobSpec, Meta, Start, Task, TaskCodec, Unique},
         op::Hold,
         policy::{Exhausted, RetrySpec},
+        schedule::{ScheduleSpec, Tick},
     },
 };
 
@@ -73,6 +74,7 @@ pub fn job_spec(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
         },
         unique: spec.unique.map(|asked| unique(ctx, asked)).transpose().map_err(|e| e.within("unique"))?,
         idempotency: idempotency(spec.idempotency_key, spec.idempotency_ttl.as_ref())?,
+        tick: None,
     })
 }
 
@@ -276,6 +278,8 @@ impl TaskCodec for ProtoTasks {
             queue,
             tags: task.tags,
             parent_id: task.parent.map(|id| id.to_string()).unwrap_or_default(),
+            fire_time: task.tick.as_ref().map(|tick| to_time(tick.fire_ms)),
+            schedule_id: task.tick.map(|tick| tick.schedule.to_string()).unwrap_or_default(),
             ..Default::default()
         }
         .encode_to_vec()
@@ -291,7 +295,17 @@ impl TaskCodec for ProtoTasks {
             headers: task.headers.into_iter().collect(),
             tags: task.tags,
             parent: task.parent_id.parse::<JobId>().ok(),
+            tick: match task.fire_time {
+                Some(at) => {
+                    Some(Tick { schedule: task.schedule_id.parse().ok()?, fire_ms: time("fire_time", &at).ok()? })
+                }
+                None => None,
+            },
         })
+    }
+
+    fn schedule(&self, encoded: &Bytes) -> Option<ScheduleSpec> {
+        super::schedule::stored(encoded)
     }
 
     /// One message after the other is both in one; of a field that is in both the later counts.

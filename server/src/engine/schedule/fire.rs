@@ -62,8 +62,9 @@ pub fn fire(overlap: Overlap, waited: Option<i64>, ticks: &[i64], busy: bool) ->
     let mut fired = Fired { waiting: waited, ..Fired::default() };
     let mut busy = busy;
     if overlap == Overlap::Allow {
-        fired.now = waited.iter().chain(ticks).copied().collect();
-        fired.waiting = None;
+        // What waits was told to wait, by a backfill or by the policy of before.
+        release(&mut fired, &mut busy);
+        fired.now.extend(ticks);
         return fired;
     }
     if overlap != Overlap::CancelPrevious || ticks.is_empty() {

@@ -43,6 +43,7 @@ fn spec(cadence: Cadence, zone: &str) -> ScheduleSpec {
             parent: None,
             unique: None,
             idempotency: None,
+            tick: None,
         },
     }
 }

@@ -53,6 +53,7 @@ pub fn job(queue: &str) -> JobSpec {
         parent: None,
         unique: None,
         idempotency: None,
+        tick: None,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     model::{
         ids::{JobId, QueueName, Shard},
         job::{LogLine, Meta, Parts, Record},
-        op::{Act, Claim, Claimed, DueList, Effect, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
+        op::{Act, Claim, Claimed, DocChange, DueList, Effect, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
         queue::{QueueChange, QueueFacts},
         time::Clock,
     },
@@ -185,12 +185,24 @@ impl Store for TestStore {
         self.answer(verdicts)
     }
 
-    async fn doc(&self, shard: Shard, key: String, expect: u64, new: Option<Bytes>) -> Result<Cas, StoreError> {
-        let done = self.at(shard, "doc")?.doc(shard, key.clone(), expect, new).await?;
-        if let Cas::Done { .. } = done {
+    async fn change_docs(&self, shard: Shard, mut changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        let store = self.at(shard, "doc")?;
+        let keys: Vec<String> = changes.iter().map(|change| change.key.clone()).collect();
+        let effects: Vec<Vec<Effect>> = changes.iter_mut().map(|change| std::mem::take(&mut change.effects)).collect();
+        let done = store.change_docs(shard, changes).await?;
+        let written = |(_, cas): &(_, &Cas)| matches!(cas, Cas::Done { .. });
+        for ((key, effects), _) in keys.into_iter().zip(effects).zip(&done).filter(written) {
+            for Effect::Put(job) in effects {
+                let shard = job.id.shard();
+                self.shards[usize::from(shard.0)].put(shard, vec![job]).await?;
+            }
             self.wake(Wake::Doc(key));
         }
         Ok(done)
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.shards[0].wall_ms()
     }
 
     async fn docs(&self, shard: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError> {

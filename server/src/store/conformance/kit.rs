@@ -180,7 +180,7 @@ impl Kit {
     pub async fn due_jobs(&self) -> Vec<(DueKind, JobId)> {
         let jobs = self.due(usize::MAX).await.entries.into_iter().filter_map(|entry| match entry {
             Due::Job { kind, meta } => Some((kind, meta.id)),
-            Due::QueueOpens(_) => None,
+            Due::QueueOpens(_) | Due::Doc { .. } => None,
         });
         jobs.collect()
     }

@@ -7,7 +7,7 @@ use crate::{
     model::{
         ids::{JobId, Shard},
         job::{AttemptResult, LogLine, Meta, Outcome, Parts, Progress, Record, Start},
-        op::{Act, Claim, Due, DueKind, Effect, Guard, ListQuery, NewJob, Op},
+        op::{Act, Claim, DocChange, Due, DueKind, Effect, Guard, ListQuery, NewJob, Op},
         queue::{Pause, QueueChange, QueueFacts},
         state::{State, StateSet},
     },
@@ -60,6 +60,8 @@ pub enum Call {
         key: u8,
         right: bool,
         value: Option<u8>,
+        /// From now; `None` = never due.
+        due_ms: Option<i64>,
     },
     Pause {
         queue: u8,
@@ -105,7 +107,7 @@ struct Memory {
     jobs: Vec<NewJob>,
     /// The latest secret of each job.
     secrets: HashMap<JobId, u64>,
-    versions: HashMap<u8, u64>,
+    versions: HashMap<String, u64>,
     serial: u64,
 }
 
@@ -204,10 +206,21 @@ async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Mem
             let mut due = model.due(usize::MAX).await.entries;
             due.sort_by_key(|entry| match entry {
                 Due::Job { kind, meta } => (Some(*kind), Some(meta.id)),
-                Due::QueueOpens(_) => (None, None),
+                Due::QueueOpens(_) | Due::Doc { .. } => (None, None),
             });
             for entry in due.into_iter().take(usize::from(*limit)) {
                 match entry {
+                    Due::Doc { key, doc } => {
+                        let change = DocChange {
+                            key: key.clone(),
+                            expect: doc.version,
+                            value: Some(doc.value),
+                            due_ms: 0,
+                            effects: Vec::new(),
+                        };
+                        let version = change_doc(model, subject, change, at).await;
+                        memory.versions.insert(key, version.expect("it is the one that is there"));
+                    }
                     Due::QueueOpens(queue) => set(model, subject, queue.as_str(), QueueChange::ResumeIfDue, at).await,
                     Due::Job { kind, meta } => {
                         let act = match kind {
@@ -240,16 +253,18 @@ async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Mem
                 kit.store().log(id, lines.clone(), usize::from(keep % 6)).await.expect("lines are taken");
             }
         }
-        Call::Doc { key, right, value } => {
-            let known = memory.versions.get(key).copied().unwrap_or(0);
-            let expect = if *right { known } else { known + 1 };
-            let value = value.map(|byte| bytes::Bytes::from(vec![byte; 3]));
-            let text = format!("doc/{key}");
-            let a = model.store().doc(Shard(0), text.clone(), expect, value.clone()).await.expect("documents are kept");
-            let b = subject.store().doc(Shard(0), text, expect, value).await.expect("documents are kept");
-            assert_eq!(a, b, "{at}");
-            if let Cas::Done { version } = a {
-                memory.versions.insert(*key, version);
+        Call::Doc { key, right, value, due_ms } => {
+            let key = format!("doc/{key}");
+            let known = memory.versions.get(&key).copied().unwrap_or(0);
+            let change = DocChange {
+                key: key.clone(),
+                expect: if *right { known } else { known + 1 },
+                value: value.map(|byte| bytes::Bytes::from(vec![byte; 3])),
+                due_ms: value.and(*due_ms).map_or(0, |ms| model.wall_ms() + ms),
+                effects: Vec::new(),
+            };
+            if let Some(version) = change_doc(model, subject, change, at).await {
+                memory.versions.insert(key, version);
             }
         }
         Call::Pause { queue: number, lasts_ms } => {
@@ -353,6 +368,17 @@ async fn both(model: &Kit, subject: &Kit, op: Op, at: &str) {
     assert_eq!(verdict, subject.apply(vec![op]).await, "{at}");
 }
 
+/// The new version, if it was written.
+async fn change_doc(model: &Kit, subject: &Kit, change: DocChange, at: &str) -> Option<u64> {
+    let a = model.store().change_docs(Shard(0), vec![change.clone()]).await.expect("documents are kept");
+    let b = subject.store().change_docs(Shard(0), vec![change]).await.expect("documents are kept");
+    assert_eq!(a, b, "{at}");
+    match a[..] {
+        [Cas::Done { version }] => Some(version),
+        _ => None,
+    }
+}
+
 async fn set(model: &Kit, subject: &Kit, queue: &str, change: QueueChange, at: &str) {
     let a = model.store().set_queue(name(queue), change.clone()).await.expect("a queue can be changed");
     let b = subject.store().set_queue(name(queue), change).await.expect("a queue can be changed");
@@ -372,6 +398,7 @@ fn dues(entries: &[Due]) -> (Vec<(Option<DueKind>, String)>, Vec<JobId>) {
                 }
             }
             Due::QueueOpens(queue) => all.push((None, queue.to_string())),
+            Due::Doc { key, doc } => all.push((None, format!("{key} {doc:?}"))),
         }
     }
     all.sort();

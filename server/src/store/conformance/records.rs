@@ -7,10 +7,10 @@ use crate::{
         ids::Shard,
         job::{AttemptResult, LogLine, Outcome, Progress},
         limits::ATTEMPTS_KEPT,
-        op::{Act, DueKind, Effect, Guard, Put, Verdict},
+        op::{Act, Doc, DocChange, Due, DueKind, Effect, Guard, NewJob, Put, Verdict},
         state::State,
     },
-    store::{Cas, Doc, StoreError},
+    store::{Cas, StoreError},
 };
 
 async fn write(kit: &Kit, key: &str, expect: u64, value: Option<&str>) -> Cas {
@@ -29,7 +29,7 @@ pub async fn documents_compare_and_swap(kit: &mut Kit) {
     assert_eq!(write(kit, "a/1", 3, Some("x")).await, Cas::Conflict(None));
     let first = version(write(kit, "a/1", 0, Some("x")).await);
     assert!(first >= 1);
-    let there = Doc { version: first, value: "x".into() };
+    let there = Doc { version: first, due_ms: 0, value: "x".into() };
     assert_eq!(write(kit, "a/1", 0, Some("y")).await, Cas::Conflict(Some(there.clone())), "it is there");
     assert_eq!(write(kit, "a/1", first + 1, None).await, Cas::Conflict(Some(there)));
     let second = version(write(kit, "a/1", first, Some("y")).await);
@@ -40,7 +40,7 @@ pub async fn documents_compare_and_swap(kit: &mut Kit) {
     let docs = kit.store().docs(Shard(0), "a/").await.expect("the store keeps documents");
     let keys: Vec<&str> = docs.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(keys, ["a/1", "a/2", "a/3"]);
-    assert_eq!(docs[0].1, Doc { version: second, value: "y".into() });
+    assert_eq!(docs[0].1, Doc { version: second, due_ms: 0, value: "y".into() });
     assert_eq!(kit.store().docs(Shard(0), "").await.expect("all of them").len(), 5);
 
     assert_eq!(write(kit, "a/1", second, None).await, Cas::Done { version: 0 });
@@ -49,6 +49,62 @@ pub async fn documents_compare_and_swap(kit: &mut Kit) {
     kit.reopen().await;
     let third = version(write(kit, "a/1", 0, Some("z")).await);
     assert!(third > second, "a version never comes back");
+}
+
+/// Writes a document that is due at `due_ms` (0 = never), with jobs.
+async fn timed(kit: &Kit, key: &str, expect: u64, due_ms: i64, jobs: Vec<NewJob>) -> Cas {
+    let effects = jobs.into_iter().map(Effect::Put).collect();
+    let change = DocChange { key: key.to_owned(), expect, value: Some("v".into()), due_ms, effects };
+    kit.store().change_docs(Shard(0), vec![change]).await.expect("the store keeps documents").remove(0)
+}
+
+async fn due_docs(kit: &Kit) -> Vec<(String, i64)> {
+    let due = kit.due(usize::MAX).await.entries.into_iter().filter_map(|entry| match entry {
+        Due::Doc { key, doc } => Some((key, doc.due_ms)),
+        Due::Job { .. } | Due::QueueOpens(_) => None,
+    });
+    due.collect()
+}
+
+pub async fn documents_become_due(kit: &mut Kit) {
+    let now_ms = kit.wall_ms();
+    let first = version(timed(kit, "a", 0, now_ms + 1_000, Vec::new()).await);
+    let other = version(timed(kit, "b", 0, now_ms + 2_000, Vec::new()).await);
+    version(timed(kit, "c", 0, 0, Vec::new()).await);
+    assert_eq!(due_docs(kit).await, []);
+    assert_eq!(kit.next_in().await, Some(1_000));
+    let there = Doc { version: first, due_ms: now_ms + 1_000, value: "v".into() };
+    assert_eq!(timed(kit, "a", 0, 5, Vec::new()).await, Cas::Conflict(Some(there.clone())));
+    assert_eq!(kit.store().docs(Shard(0), "a").await.expect("it reads"), [("a".to_owned(), there)]);
+    kit.reopen().await;
+    kit.advance(1_000);
+    assert_eq!(due_docs(kit).await, [("a".to_owned(), now_ms + 1_000)]);
+    assert_eq!(due_docs(kit).await, [("a".to_owned(), now_ms + 1_000)], "until it is changed");
+    assert_eq!(kit.next_in().await, Some(1_000));
+    // Later, sooner, never, gone.
+    let second = version(timed(kit, "a", first, now_ms + 5_000, Vec::new()).await);
+    assert_eq!((due_docs(kit).await, kit.next_in().await), (vec![], Some(1_000)));
+    kit.advance(1_000);
+    assert_eq!(due_docs(kit).await, [("b".to_owned(), now_ms + 2_000)]);
+    let third = version(timed(kit, "a", second, now_ms, Vec::new()).await);
+    assert_eq!(due_docs(kit).await.len(), 2);
+    version(timed(kit, "a", third, 0, Vec::new()).await);
+    version(write(kit, "b", other, None).await);
+    assert_eq!((due_docs(kit).await, kit.next_in().await), (vec![], None));
+}
+
+pub async fn a_document_and_its_jobs_are_written_together(kit: &mut Kit) {
+    let (job, late) = (kit.job("mail"), kit.job("mail"));
+    assert_eq!(timed(kit, "a", 7, 0, vec![job.clone()]).await, Cas::Conflict(None));
+    assert!(kit.find(job.id, Default::default()).await.is_none(), "what is refused has no effects");
+    let first = version(timed(kit, "a", 0, 0, vec![job.clone(), job.clone()]).await);
+    assert_eq!(kit.list("mail", State::Ready).await, [job.id]);
+    // Who comes second, with the same job or another, changes nothing.
+    assert!(matches!(timed(kit, "a", 0, 0, vec![late.clone()]).await, Cas::Conflict(Some(_))));
+    version(timed(kit, "a", first, 0, vec![job.clone()]).await);
+    assert_eq!(kit.list("mail", State::Ready).await, [job.id]);
+    kit.reopen().await;
+    assert_eq!(kit.list("mail", State::Ready).await, [job.id]);
 }
 
 fn line(message: &str, level: u8) -> LogLine {

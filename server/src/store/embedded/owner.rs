@@ -2,7 +2,6 @@
 //! kept goes to the writing thread, with the answers that wait for it.
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
@@ -14,7 +13,7 @@ use crate::{
     model::{
         ids::{JobId, QueueName},
         job::{LogLine, Meta},
-        op::{Act, Claim, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
+        op::{Act, Claim, DocChange, DueList, ListQuery, NewJob, Op, Put, Verdict, Wake},
         queue::{QueueChange, QueueFacts},
         time::{Clock, Now},
     },
@@ -47,11 +46,9 @@ pub(crate) enum Request {
         ops: Vec<Op>,
         reply: oneshot::Sender<Vec<Verdict>>,
     },
-    Doc {
-        key: String,
-        expect: u64,
-        new: Option<Bytes>,
-        reply: oneshot::Sender<Cas>,
+    ChangeDocs {
+        changes: Vec<DocChange>,
+        reply: oneshot::Sender<Vec<Cas>>,
     },
     Docs {
         prefix: String,
@@ -160,9 +157,9 @@ impl Owner {
                     let _ = reply.send(answer);
                 }
             }
-            Request::Doc { key, expect, new, reply } => {
-                let answer = self.change(batch, |machine, _, out| machine.doc(&key, expect, new, out));
-                batch.answers.push(Answer::Doc(reply, answer));
+            Request::ChangeDocs { changes, reply } => {
+                let answer = self.change(batch, |machine, now, out| machine.change_docs(now, changes, out));
+                batch.answers.push(Answer::Docs(reply, answer));
             }
             Request::SetQueue { name, change, reply } => {
                 let answer = self.change(batch, |machine, now, out| machine.set_queue(now, &name, change, out));

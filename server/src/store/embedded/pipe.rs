@@ -22,7 +22,7 @@ const BYTES_MOST: usize = 16 << 20;
 pub(crate) enum Answer {
     Put(oneshot::Sender<Vec<Put>>, Vec<Put>),
     Apply(oneshot::Sender<Vec<Verdict>>, Vec<Verdict>),
-    Doc(oneshot::Sender<Cas>, Cas),
+    Docs(oneshot::Sender<Vec<Cas>>, Vec<Cas>),
     Queue(oneshot::Sender<QueueFacts>, QueueFacts),
     Import(oneshot::Sender<()>),
 }
@@ -33,7 +33,7 @@ impl Answer {
         match self {
             Self::Put(to, answer) => drop(to.send(answer)),
             Self::Apply(to, answer) => drop(to.send(answer)),
-            Self::Doc(to, answer) => drop(to.send(answer)),
+            Self::Docs(to, answer) => drop(to.send(answer)),
             Self::Queue(to, answer) => drop(to.send(answer)),
             Self::Import(to) => drop(to.send(())),
         }

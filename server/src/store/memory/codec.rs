@@ -166,21 +166,30 @@ pub(super) fn read_name(value: &[u8]) -> Option<NameRecord> {
     if *version == VERSION { postcard::from_bytes(rest).ok() } else { None }
 }
 
-/// `version byte · document version 8 · value`.
+/// A document that has a time.
+const TIMED: u8 = 2;
+
+/// `version byte · document version 8 · value`; with a time the version byte is 2, and 8 bytes of it stand before the value.
 pub(super) fn write_doc(doc: &Doc) -> Bytes {
-    let mut out = BytesMut::with_capacity(9 + doc.value.len());
-    out.put_u8(VERSION);
+    let mut out = BytesMut::with_capacity(17 + doc.value.len());
+    out.put_u8(if doc.due_ms == 0 { VERSION } else { TIMED });
     out.put_u64_le(doc.version);
+    if doc.due_ms != 0 {
+        out.put_i64_le(doc.due_ms);
+    }
     out.put_slice(&doc.value);
     out.freeze()
 }
 
 pub(super) fn read_doc(value: &[u8]) -> Option<Doc> {
     let mut from = Reader(value);
-    if from.byte()? != VERSION {
+    let format = from.byte()?;
+    if format != VERSION && format != TIMED {
         return None;
     }
-    Some(Doc { version: from.u64()?, value: Bytes::copy_from_slice(from.0) })
+    let version = from.u64()?;
+    let due_ms = if format == TIMED { from.u64()? as i64 } else { 0 };
+    Some(Doc { version, due_ms, value: Bytes::copy_from_slice(from.0) })
 }
 
 /// Keys of named records.
@@ -293,8 +302,12 @@ mod tests {
         let record = NameRecord { number: 300, pause: Some(pause) };
         assert_eq!(read_name(&write_name(&record)), Some(record));
         assert_eq!(read_name(&[9, 1]), None);
-        let doc = Doc { version: 5, value: Bytes::from_static(b"x") };
-        assert_eq!(read_doc(&write_doc(&doc)), Some(doc));
+        for due_ms in [0, 1_764_000_000_000] {
+            let doc = Doc { version: 5, due_ms, value: Bytes::from_static(b"x") };
+            assert_eq!(read_doc(&write_doc(&doc)), Some(doc));
+        }
         assert_eq!(read_doc(&[1, 2]), None);
+        assert_eq!(read_doc(&[2, 1, 0, 0, 0, 0, 0, 0, 0, 9]), None, "its time is cut");
+        assert_eq!(read_doc(&[3, 1, 0, 0, 0, 0, 0, 0, 0]), None);
     }
 }

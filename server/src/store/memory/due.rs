@@ -52,13 +52,15 @@ impl Answer<'_> {
 }
 
 impl Machine {
-    /// What is due now, at most `limit` entries: leases and cancels first, then pauses that end, starts, expiries, trims.
+    /// What is due now, at most `limit` entries: leases and cancels first, then pauses that end, documents,
+    /// starts, expiries, trims.
     /// Changes nothing but what the asker may rely on: it is woken when something earlier than this answer says comes up.
     pub fn due(&self, now: Now, limit: usize) -> DueList {
         let mut answer = Answer { machine: self, limit, entries: Vec::new(), next_in_ms: None };
         answer.take(DueKind::Lease, &self.timers.leases, now.mono_ms);
         answer.take(DueKind::Cancel, &self.timers.cancels, now.wall_ms);
         self.due_opens(now, &mut answer);
+        self.due_docs(now, &mut answer);
         self.due_starts(now, &mut answer);
         answer.take(DueKind::Expire, &self.timers.expiries, now.wall_ms);
         answer.take(DueKind::Trim, &self.timers.trims, now.wall_ms);
@@ -73,6 +75,15 @@ impl Machine {
                 return answer.next_in(at - now.wall_ms);
             }
             answer.entries.push(Due::QueueOpens(self.queues[*queue as usize].name.clone()));
+        }
+    }
+
+    fn due_docs(&self, now: Now, answer: &mut Answer) {
+        for (at, key) in &self.timers.docs {
+            if *at > now.wall_ms || answer.is_full() {
+                return answer.next_in(at - now.wall_ms);
+            }
+            answer.entries.push(Due::Doc { key: key.clone(), doc: self.docs[key].clone() });
         }
     }
 

@@ -85,6 +85,8 @@ pub(super) struct Timers {
     pub starts: BTreeSet<(i64, u32)>,
     /// (end of the pause, queue).
     pub opens: BTreeSet<(i64, u32)>,
+    /// (time, key) of documents.
+    pub docs: BTreeSet<(i64, String)>,
     /// Queues that keep more ended records than they should.
     pub over: BTreeSet<u32>,
     promise: Promise,

@@ -44,7 +44,7 @@ impl Machine {
     fn load_named(&mut self, key: &str, value: &[u8]) -> Result<(), Corrupt> {
         let corrupt = || Corrupt(format!("record {key:?} does not decode"));
         if let Some(key) = key.strip_prefix(named::DOC) {
-            self.docs.insert(key.to_owned(), read_doc(value).ok_or_else(corrupt)?);
+            self.enter_doc(key.to_owned(), read_doc(value).ok_or_else(corrupt)?);
         } else if key == named::DOC_VERSION {
             self.doc_floor = read_doc(value).ok_or_else(corrupt)?.version;
         } else if let Some(name) = key.strip_prefix(named::QUEUE) {

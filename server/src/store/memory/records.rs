@@ -1,6 +1,4 @@
 //! Documents and log lines: what the machine only numbers and hands on.
-use bytes::Bytes;
-
 use super::{
     codec::{named, write_doc},
     machine::Machine,
@@ -8,47 +6,79 @@ use super::{
 };
 use crate::store::slot::flag;
 use crate::{
-    model::{ids::JobId, job::LogLine},
-    store::{Cas, Doc},
+    model::{
+        ids::JobId,
+        job::LogLine,
+        op::{Doc, DocChange, Effect},
+        time::Now,
+    },
+    store::Cas,
 };
 
 impl Machine {
-    /// Writes or deletes a document if its version is `expect` (0 = absent). A version is never used again for its key.
-    pub fn doc(&mut self, key: &str, expect: u64, new: Option<Bytes>, out: &mut Output) -> Cas {
-        let there = self.docs.get(key);
+    /// Writes or deletes documents, each if its version is the expected one, and puts the jobs that go with it. One answer
+    /// per change, in order. A version is never used again for its key.
+    pub fn change_docs(&mut self, now: Now, changes: Vec<DocChange>, out: &mut Output) -> Vec<Cas> {
+        let answers = changes.into_iter().map(|change| self.change_doc(now, change, out)).collect();
+        self.finish_call(out);
+        answers
+    }
+
+    fn change_doc(&mut self, now: Now, change: DocChange, out: &mut Output) -> Cas {
+        let DocChange { key, expect, value, due_ms, effects } = change;
+        let there = self.docs.get(&key);
         let version = there.map_or(0, |doc| doc.version);
         if version != expect {
             return Cas::Conflict(there.cloned());
         }
-        let name = Key::Named(format!("{}{key}", named::DOC));
-        match new {
+        let written = match value {
             Some(value) => {
                 let version = if version == 0 { self.doc_floor + 1 } else { version + 1 };
-                self.keep_doc(key.to_owned(), Doc { version, value }, out);
-                Cas::Done { version }
+                self.keep_doc(key, Doc { version, due_ms, value }, out);
+                version
             }
             None => {
-                if self.docs.remove(key).is_some() {
-                    out.writes.push(Write::Remove(name));
+                if let Some(gone) = self.docs.remove(&key) {
+                    out.writes.push(Write::Remove(Key::Named(format!("{}{key}", named::DOC))));
+                    self.timers.docs.remove(&(gone.due_ms, key));
                     if version > self.doc_floor {
                         self.keep_doc_floor(version, out);
                     }
                 }
-                Cas::Done { version: 0 }
+                0
+            }
+        };
+        for effect in effects {
+            match effect {
+                Effect::Put(job) => drop(self.put_one(now, job, out)),
             }
         }
+        Cas::Done { version: written }
     }
 
     /// A document as it is, version and all.
     pub(super) fn keep_doc(&mut self, key: String, doc: Doc, out: &mut Output) {
         out.writes.push(Write::Set(Key::Named(format!("{}{key}", named::DOC)), write_doc(&doc)));
-        self.docs.insert(key, doc);
+        self.enter_doc(key, doc);
+    }
+
+    pub(super) fn enter_doc(&mut self, key: String, doc: Doc) {
+        let due_ms = doc.due_ms;
+        if due_ms != 0 {
+            self.timers.docs.insert((due_ms, key.clone()));
+            self.timers.note_wall(due_ms);
+        }
+        if let Some(before) = self.docs.insert(key.clone(), doc)
+            && before.due_ms != due_ms
+        {
+            self.timers.docs.remove(&(before.due_ms, key));
+        }
     }
 
     /// New documents start above this version.
     pub(super) fn keep_doc_floor(&mut self, version: u64, out: &mut Output) {
         self.doc_floor = version;
-        let floor = Doc { version, value: Bytes::new() };
+        let floor = Doc { version, due_ms: 0, value: bytes::Bytes::new() };
         out.writes.push(Write::Set(Key::Named(named::DOC_VERSION.to_owned()), write_doc(&floor)));
     }
 

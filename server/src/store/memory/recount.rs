@@ -52,6 +52,9 @@ impl Machine {
             indexed(slot.state.is_terminal().then_some(until), &self.timers.trims, &mut trims, "trims");
             expect(!running || slot.is_open(), &|| format!("{id} is RUNNING without a lease"));
         }
+        let timed: BTreeSet<(i64, String)> =
+            self.docs.iter().filter(|(_, doc)| doc.due_ms != 0).map(|(key, doc)| (doc.due_ms, key.clone())).collect();
+        expect(timed == self.timers.docs, &|| "the index of documents by time is not that of the documents".to_owned());
         for (found, index, what) in [
             (live, self.ids.len(), "ids"),
             (live, self.slab.len(), "slots"),

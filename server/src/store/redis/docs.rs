@@ -1,9 +1,11 @@
 //! Documents and log lines.
 use bytes::Bytes;
+use hashbrown::HashMap;
 use redis::{Pipeline, Value};
 
 use super::{
     Core,
+    lanes::{CALL_BYTES, CALL_ITEMS},
     scripts::{DOC, LOG},
     value,
 };
@@ -11,41 +13,69 @@ use crate::{
     model::{
         ids::{JobId, Shard},
         job::LogLine,
+        op::{Doc, DocChange, Effect},
     },
-    store::{Cas, Doc, StoreError},
+    store::{Cas, StoreError},
 };
 
 impl Core {
-    pub(super) async fn doc(
-        &self,
-        shard: Shard,
-        key: String,
-        expect: u64,
-        new: Option<Bytes>,
-    ) -> Result<Cas, StoreError> {
-        let mut args = self.times();
-        args.push(key.into());
-        args.push(expect.to_string().into());
-        args.push(Bytes::from_static(if new.is_some() { b"w" } else { b"d" }));
-        args.push(new.unwrap_or_default());
-        let parts = self.eval_parts(shard, &DOC, &args).await?;
-        match &parts[..] {
-            [Value::Int(1), version] => Ok(Cas::Done { version: value::int(version)? as u64 }),
-            [Value::Int(0)] => Ok(Cas::Conflict(None)),
-            [Value::Int(0), there] => Ok(Cas::Conflict(value::maybe(there)?.and_then(|bytes| read(&bytes)))),
-            _ => Err(value::unexpected(&Value::Array(parts))),
+    pub(super) async fn change_docs(&self, shard: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        let mut answers = Vec::with_capacity(changes.len());
+        let mut rest = changes;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            // The first always fits.
+            let most = rest.iter().take_while(|change| {
+                let fits = bytes <= CALL_BYTES;
+                bytes += size(change);
+                fits
+            });
+            let later = rest.split_off(most.count().min(CALL_ITEMS));
+            answers.extend(self.change_some(shard, rest).await?);
+            rest = later;
         }
+        Ok(answers)
+    }
+
+    async fn change_some(&self, shard: Shard, changes: Vec<DocChange>) -> Result<Vec<Cas>, StoreError> {
+        let mut args = self.times();
+        args.push(changes.len().to_string().into());
+        let mut effects = false;
+        for change in changes {
+            args.push(change.key.into());
+            args.push(change.expect.to_string().into());
+            args.push(Bytes::from_static(if change.value.is_some() { b"w" } else { b"d" }));
+            args.push(change.value.unwrap_or_default());
+            args.push(if change.due_ms == 0 { Bytes::new() } else { change.due_ms.to_string().into() });
+            args.push(change.effects.len().to_string().into());
+            effects |= !change.effects.is_empty();
+            args.extend(change.effects.iter().map(|effect| match effect {
+                Effect::Put(job) => Bytes::from(postcard::to_stdvec(job).expect("plain data always encodes")),
+            }));
+        }
+        let answers = self.eval(shard, &DOC, &args).await?;
+        let answers = value::list(&answers)?.iter().map(answer).collect();
+        if effects {
+            self.relay(shard).await;
+        }
+        answers
     }
 
     pub(super) async fn docs(&self, shard: Shard, prefix: &str) -> Result<Vec<(String, Doc)>, StoreError> {
         let mut pipe = Pipeline::new();
         pipe.cmd("HGETALL").arg(self.layout.key(shard, "d"));
+        pipe.cmd("ZRANGE").arg(self.layout.key(shard, "dt")).arg(0).arg(-1).arg("WITHSCORES");
         let answers = self.run(shard, pipe).await?;
+        let mut times: HashMap<String, i64> = HashMap::new();
+        for pair in value::list(&answers[1])?.chunks_exact(2) {
+            times.insert(value::text(&pair[0])?, value::score(&pair[1])?);
+        }
         let mut docs = Vec::new();
         for (key, doc) in pairs(&answers[0])? {
             let key = value::text(key)?;
             if key.starts_with(prefix) {
-                docs.extend(read(&value::bytes(doc)?).map(|doc| (key, doc)));
+                let due_ms = times.get(&key).copied().unwrap_or_default();
+                docs.extend(read(&value::bytes(doc)?, due_ms).map(|doc| (key, doc)));
             }
         }
         docs.sort_by(|a, b| a.0.cmp(&b.0));
@@ -106,11 +136,38 @@ impl Core {
     }
 }
 
+/// What became of one document.
+fn answer(value: &Value) -> Result<Cas, StoreError> {
+    match value::list(value)? {
+        [Value::Int(1), version] => Ok(Cas::Done { version: value::int(version)? as u64 }),
+        [Value::Int(0), there, due] => {
+            let (there, due) = (value::bytes(there)?, value::bytes(due)?);
+            let due_ms = if due.is_empty() { 0 } else { value::score(&Value::BulkString(due.to_vec()))? };
+            Ok(Cas::Conflict(read(&there, due_ms)))
+        }
+        _ => Err(value::unexpected(value)),
+    }
+}
+
+fn size(change: &DocChange) -> usize {
+    let job = |effect: &Effect| match effect {
+        Effect::Put(job) => job.body.len() + 160,
+    };
+    change.value.as_ref().map_or(0, Bytes::len) + change.effects.iter().map(job).sum::<usize>()
+}
+
 /// Version, 6 bytes, and value.
-fn read(bytes: &Bytes) -> Option<Doc> {
+pub(super) fn read(bytes: &Bytes, due_ms: i64) -> Option<Doc> {
     let b = bytes.get(..6)?;
     let version = u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0]);
-    Some(Doc { version, value: bytes.slice(6..) })
+    Some(Doc { version, due_ms, value: bytes.slice(6..) })
+}
+
+/// As [`read`] has it.
+pub(super) fn write(doc: &Doc) -> Vec<u8> {
+    let mut value = doc.version.to_le_bytes()[..6].to_vec();
+    value.extend_from_slice(&doc.value);
+    value
 }
 
 /// Fields and values of a hash, in whichever shape they come.

@@ -6,7 +6,7 @@ use hashbrown::HashSet;
 use redis::Value;
 
 use super::{
-    Core,
+    Core, docs,
     layout::{TIES, by_time},
     names::Of,
     scripts::DUE,
@@ -54,7 +54,7 @@ impl Core {
         let mut args = self.times();
         args.push(Bytes::from(most.to_string()));
         let parts = self.eval_parts(shard, &DUE, &args).await?;
-        let [leases, cancels, opens, starts, expiries, trims, crowded, outbox, next] = &parts[..] else {
+        let [leases, cancels, opens, starts, expiries, trims, crowded, timed, outbox, next] = &parts[..] else {
             return Err(value::unexpected(&Value::Array(parts)));
         };
         if value::int(outbox)? > 0 {
@@ -100,13 +100,21 @@ impl Core {
             };
             self.run(shard, pipe).await?;
         }
-        if found.len() > limit {
-            found.truncate(limit);
+        let mut entries = Vec::with_capacity(found.len());
+        for doc in value::list(timed)?.chunks_exact(3) {
+            let (key, due_ms) = (value::text(&doc[0])?, value::score(&doc[1])?);
+            match docs::read(&value::bytes(&doc[2])?, due_ms) {
+                Some(doc) => entries.push(Due::Doc { key, doc }),
+                None => tracing::error!(shard = shard.0, key, "a document does not decode"),
+            }
+        }
+        if entries.len() + found.len() > limit {
+            entries.truncate(limit);
+            found.truncate(limit - entries.len());
             next_in_ms = Some(0);
         }
         let ids: Vec<JobId> = found.iter().filter_map(Found::id).collect();
         let mut slots = self.slots(shard, &ids).await?.into_iter();
-        let mut entries = Vec::with_capacity(found.len());
         for each in found {
             match each {
                 Found::Opens(queue) => entries.push(Due::QueueOpens(queue)),

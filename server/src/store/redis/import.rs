@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 use redis::Pipeline;
 
 use super::{
-    Core,
+    Core, docs,
     layout::{TIES, by_time, hex, line},
     names::Of,
     placing, record,
@@ -13,6 +13,7 @@ use crate::{
     model::{
         ids::{JobId, Shard},
         queue::QueueChange,
+        schedule,
         state::State,
     },
     store::{
@@ -28,11 +29,14 @@ impl Core {
             match thing {
                 Whole::Queue(queue) => self.import_queue(queue).await?,
                 Whole::Doc { shard, key, doc } => {
-                    let mut value = doc.version.to_le_bytes()[..6].to_vec();
-                    value.extend_from_slice(&doc.value);
                     let shard = if self.layout.has(shard) { shard } else { Shard(0) };
+                    // A schedule is looked for where it belongs in a store with so many shards.
+                    let shard = schedule::home(&key, self.layout.shards()).unwrap_or(shard);
                     let mut pipe = Pipeline::new();
-                    pipe.cmd("HSET").arg(self.layout.key(shard, "d")).arg(key).arg(value);
+                    pipe.cmd("HSET").arg(self.layout.key(shard, "d")).arg(&key).arg(docs::write(&doc));
+                    if doc.due_ms != 0 {
+                        pipe.cmd("ZADD").arg(self.layout.key(shard, "dt")).arg(doc.due_ms).arg(&key);
+                    }
                     self.run(shard, pipe).await?;
                 }
                 Whole::DocFloor(shard, version) => {

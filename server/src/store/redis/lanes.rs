@@ -13,7 +13,7 @@ const IN_FLIGHT: usize = 2;
 /// Items of one call: what keeps Redis from answering others stays well below 5 ms.
 pub(super) const CALL_ITEMS: usize = 250;
 /// Bytes of one call. The first request always fits.
-const CALL_BYTES: usize = 512 << 10;
+pub(super) const CALL_BYTES: usize = 512 << 10;
 /// Requests that wait for their turn.
 const WAITING: usize = 4_096;
 

@@ -199,11 +199,20 @@ fn a_stored_task_reads_back() {
         headers: vec![("traceparent".into(), "00".into())],
         tags: vec!["t".into()],
         parent: Some(JobId::from_bytes([8; 16])),
+        tick: Some(Tick { schedule: "nightly".parse().expect("a name"), fire_ms: NOW }),
     };
     assert_eq!(ProtoTasks.decode(&ProtoTasks.encode(task.clone())), Some(task.clone()));
     assert_eq!(ProtoTasks.decode(&Bytes::from_static(b"\xff")), None);
     // What the record says is not stored a second time.
-    let alone = Task { queue: task.kind.clone(), payload: None, headers: vec![], tags: vec![], parent: None, ..task };
+    let alone = Task {
+        queue: task.kind.clone(),
+        payload: None,
+        headers: vec![],
+        tags: vec![],
+        parent: None,
+        tick: None,
+        ..task
+    };
     let encoded = ProtoTasks.encode(alone.clone());
     assert_eq!(encoded.len(), 3, "the type alone");
     assert_eq!(ProtoTasks.decode(&encoded), Some(alone));

@@ -107,7 +107,8 @@ fn overlap_decides_who_runs_who_waits_and_who_is_skipped() {
     let fired = |now: &[i64], waiting, skipped| Fired { now: now.to_vec(), waiting, skipped };
     for (overlap, waited, ticks, busy, expected) in [
         (Allow, None, vec![1, 2], true, fired(&[1, 2], None, 0)),
-        (Allow, Some(1), vec![2], true, fired(&[1, 2], None, 0)),
+        (Allow, Some(1), vec![2], true, fired(&[2], Some(1), 0)),
+        (Allow, Some(1), vec![2], false, fired(&[1, 2], None, 0)),
         (Skip, None, vec![1, 2], true, fired(&[], None, 2)),
         (Skip, None, vec![1, 2], false, fired(&[1], None, 1)),
         (Skip, Some(1), vec![2], false, fired(&[1], None, 1)),

@@ -1,6 +1,6 @@
 -- What is due, at most ARGV[3] of each kind, as (record ids), and when the next entry is. Changes nothing but what the
 -- asker may rely on: whoever adds something earlier says so. Answers: leases, cancels, pauses, starts, expiries, trims,
--- crowded queues, length of the outbox, milliseconds until the next entry (-1 = none).
+-- crowded queues, documents as (key, time, document), length of the outbox, milliseconds until the next entry (-1 = none).
 local limit, next_in = tonumber(ARGV[3]), nil
 
 local function soonest(ms)
@@ -18,6 +18,26 @@ local function take(key, now)
       break
     end
     due[#due + 1] = found[i]
+  end
+  return due
+end
+
+-- Documents: bounded in bytes as well, but for the first.
+local function docs()
+  local found, due, bytes = call('ZRANGE', P .. 'dt', 0, limit, 'WITHSCORES'), {}, 0
+  for i = 1, #found, 2 do
+    local at = tonumber(found[i + 1])
+    if at > WALL or #due == limit * 3 or bytes > 1000000 then
+      soonest(at - WALL)
+      break
+    end
+    local doc = call('HGET', P .. 'd', found[i])
+    if doc then
+      for _, part in ipairs({found[i], found[i + 1], doc}) do due[#due + 1] = part end
+      bytes = bytes + #doc
+    else
+      call('ZREM', P .. 'dt', found[i])
+    end
   end
   return due
 end
@@ -76,7 +96,7 @@ end
 
 local answer = {
   REDIS_MS, take('l', MONO), take('c', WALL), take('o', WALL), starts(), take('x', WALL), take('y', WALL), take('v', WALL),
-  call('XLEN', P .. 'ob'), next_in or -1,
+  docs(), call('XLEN', P .. 'ob'), next_in or -1,
 }
 for clock, now in pairs({w = WALL, m = MONO}) do
   local promise = call('HGET', P .. 'pr', clock)
