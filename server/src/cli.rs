@@ -14,6 +14,7 @@ mod health;
 mod job;
 mod output;
 mod queue;
+mod schedule;
 mod spec;
 mod text;
 mod worker;
@@ -52,6 +53,9 @@ pub enum Command {
     /// See, pause and empty queues
     #[command(subcommand)]
     Queue(queue::Command),
+    /// See and keep recurring jobs
+    #[command(subcommand)]
+    Schedule(schedule::Command),
     /// See and steer workers
     #[command(subcommand)]
     Worker(worker::Command),
@@ -112,6 +116,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Run(run) => follow::run(context, run).await,
         Command::Job(command) => job::run(context, command).await,
         Command::Queue(command) => queue::run(context, command).await,
+        Command::Schedule(command) => schedule::run(context, command).await,
         Command::Worker(command) => worker::run(context, command).await,
         Command::Health => health::health(context).await,
         Command::Version => health::version(context).await,
@@ -125,5 +130,6 @@ fn stops_by_itself(command: &Command) -> bool {
         Command::Run(_)
             | Command::Job(Job::Cancel(_) | Job::Retry(_) | Job::Rm(_))
             | Command::Queue(queue::Command::Purge(_))
+            | Command::Schedule(schedule::Command::Rm(_))
     )
 }

@@ -3,7 +3,7 @@ use std::{future::Future, time::Duration};
 
 use jobwire_proto::v1::{
     admin_service_client::AdminServiceClient, job_service_client::JobServiceClient,
-    queue_service_client::QueueServiceClient,
+    queue_service_client::QueueServiceClient, schedule_service_client::ScheduleServiceClient,
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -58,6 +58,10 @@ impl Server {
 
     pub fn queues(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES)
+    }
+
+    pub fn schedules(&self) -> ScheduleServiceClient<Channel> {
+        ScheduleServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES)
     }
 
     pub fn admin(&self) -> AdminServiceClient<Channel> {

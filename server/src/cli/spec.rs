@@ -83,23 +83,26 @@ impl JobOptions {
         })
     }
 
-    /// JSON is checked here, so that a typing mistake does not become a failing job; it is sent as written.
     fn payload(&self, body: Vec<u8>) -> Result<Payload, Failure> {
-        let content_type = self.content_type.clone().unwrap_or_default();
-        if content_type.is_empty() || content_type == "application/json" {
-            let text = String::from_utf8(body)
-                .map_err(|_| Failure::usage("the payload is not UTF-8; for other bytes say --content-type"))?;
-            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&text) {
-                let shown = super::text::cut(&super::text::line(text.trim()), 60);
-                return Err(Failure::usage(format!(
-                    "the payload is not JSON: {error}: {shown}\nQuote it for the shell, as '{{\"name\":\"Ada\"}}'; for other \
-                     text say --content-type text/plain"
-                )));
-            }
-            return Ok(Payload { body: Some(Body::Text(text.trim().to_owned())), content_type, ..Payload::default() });
-        }
-        Ok(Payload { body: Some(Body::Data(body.into())), content_type, ..Payload::default() })
+        payload(self.content_type.clone().unwrap_or_default(), body)
     }
+}
+
+/// JSON is checked here, so that a typing mistake does not become a failing job; it is sent as written.
+pub fn payload(content_type: String, body: Vec<u8>) -> Result<Payload, Failure> {
+    if content_type.is_empty() || content_type == "application/json" {
+        let text = String::from_utf8(body)
+            .map_err(|_| Failure::usage("the payload is not UTF-8; for other bytes say --content-type"))?;
+        if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+            let shown = super::text::cut(&super::text::line(text.trim()), 60);
+            return Err(Failure::usage(format!(
+                "the payload is not JSON: {error}: {shown}\nQuote it for the shell, as '{{\"name\":\"Ada\"}}'; for other \
+                     text say --content-type text/plain"
+            )));
+        }
+        return Ok(Payload { body: Some(Body::Text(text.trim().to_owned())), content_type, ..Payload::default() });
+    }
+    Ok(Payload { body: Some(Body::Data(body.into())), content_type, ..Payload::default() })
 }
 
 /// The payload argument: JSON itself, `@FILE`, or `-` for standard input.
@@ -120,11 +123,11 @@ pub fn proto_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration { seconds: duration.as_secs() as i64, nanos: duration.subsec_nanos() as i32 }
 }
 
-fn proto_time(time: Timestamp) -> prost_types::Timestamp {
+pub fn proto_time(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
-fn point_in_time(text: &str) -> Result<Timestamp, String> {
+pub fn point_in_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time);
     }
