@@ -29,7 +29,7 @@ const printed: Record<string, string[]> = {
 };
 
 /** Examples that other tests run: with frameworks, or below. */
-const elsewhere = ["express", "fastify", "nest/mail", "nest/main", "mail/producer", "mail/tasks", "mail/worker", "shutdown", "testing", "threads/primes"];
+const elsewhere = ["express", "fastify", "nest/mail", "nest/main", "mail/producer", "mail/tasks", "mail/worker", "next/jobwire", "shutdown", "testing", "threads/primes"];
 
 describe("examples", { concurrency: 2 }, () => {
   let server: TestServer;
@@ -76,6 +76,11 @@ describe("examples", { concurrency: 2 }, () => {
     assert.deepEqual(await exited, [0, null]);
     assert.equal(await job.result({ timeout: "20s" }), "worked for 400 ms");
     assert.deepEqual(output.map((line) => line.split(":")[0]), ["draining", "drained"]);
+  });
+
+  it("next: one client, however often its module is loaded", async () => {
+    const load = async (query: string) => ((await import(`../examples/next/jobwire.js?${query}`)) as { client: object }).client;
+    assert.equal(await load("first"), await load("second"));
   });
 
   it("mail: producer", async () => {

@@ -1,4 +1,5 @@
 // The fixtures of jobwire/testing under vitest; server-testing.spec.ts runs this file.
+// [fixtures]
 import { expect, test as base } from "vitest";
 import { defineTask, Worker } from "jobwire";
 import { fake, jobwireFixtures, type JobwireFixtures } from "jobwire/testing";
@@ -13,6 +14,7 @@ test("a server of the test's own", async ({ jobwireServer, jobwireClient }) => {
   await worker.stop();
   expect(jobwireServer.url).toMatch(/^jobwire:/);
 });
+// [/fixtures]
 
 test("a fake needs none", async ({ jobwireClient }) => {
   using jobs = fake(jobwireClient);
