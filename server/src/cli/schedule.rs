@@ -131,6 +131,7 @@ impl When {
 
 #[derive(clap::Args, Debug)]
 pub struct Put {
+    #[arg(id = "schedule", value_name = "ID")]
     id: String,
     /// Type of its jobs, as their handler is called: report.build
     #[arg(long = "type", value_name = "TYPE")]

@@ -26,8 +26,8 @@ async fn what_is_to_come_says_so() {
     let spec = v1::JobSpec { fairness_key: "tenant".into(), ..job("a") };
     let enqueue = server.jobs().enqueue(v1::EnqueueRequest { job: Some(spec), ..Default::default() }).await;
     refused(enqueue, Code::Unimplemented, "FEATURE_DISABLED", "job.fairness_key");
-    let mut schedules = v1::schedule_service_client::ScheduleServiceClient::new(server.channel.clone());
-    let list = schedules.list_schedules(v1::ListSchedulesRequest::default()).await;
+    let mut workflows = v1::workflow_service_client::WorkflowServiceClient::new(server.channel.clone());
+    let list = workflows.list_workflows(v1::ListWorkflowsRequest::default()).await;
     refused(list, Code::Unimplemented, "FEATURE_DISABLED", "");
 }
 
