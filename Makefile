@@ -49,6 +49,7 @@ gen-check: setup ## Fail if `make gen` would change anything
 check: setup gen-check ## Formatting, lints, types, contract: the quick half
 	cargo fmt --all --check
 	cargo clippy -q --workspace --all-targets -- -D warnings
+	sdk-rust/check-features.sh
 	sdk-node/node_modules/.bin/buf lint proto
 	$(PYTHON) -m ruff check sdk-python
 	$(PYTHON) -m ruff format --check sdk-python

@@ -1,4 +1,5 @@
 //! Enqueues a job, runs it in the same process, prints its result. Needs a server: `jobwire dev`.
+// [hello]
 use jobwire::prelude::*;
 
 #[derive(Serialize, Deserialize)]
@@ -23,3 +24,4 @@ async fn main() -> Result<(), Error> {
     println!("{}", job.result().await?);
     Ok(())
 }
+// [/hello]

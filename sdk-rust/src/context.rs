@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::convert::{from_duration, from_timestamp, to_timestamp};
-use crate::enqueue::Draft;
+use crate::draft::Draft;
 use crate::errors::Error;
 use crate::job_error::JobError;
 use crate::mailbox::{Event, Mailbox};

@@ -4,54 +4,19 @@ use std::future::IntoFuture;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jobwire_proto::v1 as pb;
 use serde::de::DeserializeOwned;
-use uuid::Uuid;
 
-use crate::client::{Client, encoded};
+use crate::client::Client;
 use crate::coalesce::{BYTES_MAX, JOBS_MAX};
+use crate::draft::Draft;
 use crate::errors::Error;
 use crate::job::Job;
 use crate::options::{Options, option_setters};
-use crate::payload::Payload;
-use crate::task::Task;
 use crate::telemetry::Sending;
 use crate::types::EnqueueStatus;
-
-/// One job to be: what it is of, and everything said about it.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    pub options: Options,
-    payload: Result<Payload, Error>,
-}
-
-impl Draft {
-    pub fn task<T: Task>(task: &T) -> Self {
-        Self::new(T::TYPE.to_owned(), task.options_for(), Payload::json(task))
-    }
-
-    pub fn new(r#type: String, mut options: Options, payload: Result<Payload, Error>) -> Self {
-        options.spec.r#type = r#type;
-        Self { options, payload }
-    }
-
-    /// As it goes to the server, with an id.
-    pub fn into_spec(self) -> Result<pb::JobSpec, Error> {
-        let mut spec = *self.options.spec;
-        spec.payload = Some(self.payload?.into_proto());
-        if spec.id.is_empty() {
-            spec.id = Uuid::now_v7().to_string();
-        }
-        Ok(spec)
-    }
-
-    pub fn into_bytes(self) -> Result<Bytes, Error> {
-        encoded(&self.into_spec()?)
-    }
-}
 
 /// A job about to be enqueued. Await it.
 #[must_use = "nothing is enqueued until this is awaited"]

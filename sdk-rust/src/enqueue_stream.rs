@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::client::Client;
 use crate::coalesce::{BYTES_MAX, JOBS_MAX};
 use crate::convert::from_duration;
-use crate::enqueue::Draft;
+use crate::draft::Draft;
 use crate::errors::{Code, Error, RpcError};
 use crate::job::Job;
 use crate::options::{Options, option_setters};

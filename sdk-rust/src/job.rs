@@ -20,12 +20,17 @@ use crate::transport::Incoming;
 use crate::types::{EnqueueStatus, Explanation, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLine, Progress};
 
 /// A job, known by its id, whose result is an `O`. Cheap to clone.
-#[derive(Debug)]
 pub struct Job<O> {
     pub(crate) client: Client,
     pub(crate) id: String,
     pub(crate) status: Option<EnqueueStatus>,
     pub(crate) output: PhantomData<fn() -> O>,
+}
+
+impl<O> std::fmt::Debug for Job<O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("id", &self.id).field("enqueue_status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl<O> Clone for Job<O> {

@@ -25,6 +25,11 @@
 //! other systems with [`RawCtx::delivery`]. An awaited enqueue is durable, and repeating one with the same id makes no
 //! second job.
 //!
+//! # Features
+//! `client` (produce), `worker` (work) and `tls` are on by default. `otel`: spans, metrics and context propagation by
+//! OpenTelemetry. `testing`: [`testing`] without a server. `schema`: JSON schemas of tasks. `reqwest`, `sqlx` and
+//! `tokio-postgres`: [`classify`] knows their errors. All of them only add. Rust 1.88 or newer.
+//!
 //! # How a worker lives
 //! One stream per process carries jobs, outcomes and heartbeats. It lives on a thread of its own, so that handlers which
 //! block the runtime lose no lease. When it breaks, handlers go on, and what they reported unheard is reported again.
@@ -37,29 +42,56 @@
 //! [`RawCtx::cancelled`] beside the work, and return [`JobError::cancelled`].
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+// One half uses only part of what both share.
+#![cfg_attr(not(all(feature = "client", feature = "worker", feature = "tls")), allow(dead_code, unused_imports))]
 
+#[cfg(feature = "client")]
 mod backoff;
+#[cfg(feature = "worker")]
 pub mod classify;
 mod client;
+#[cfg(feature = "client")]
 mod coalesce;
+#[cfg(feature = "worker")]
 mod context;
 mod convert;
+mod draft;
+#[cfg(feature = "client")]
 mod enqueue;
+#[cfg(feature = "client")]
 mod enqueue_stream;
 pub mod errors;
+#[cfg(feature = "worker")]
 mod handler;
+#[cfg(feature = "worker")]
 mod health;
+#[cfg(feature = "client")]
 mod job;
+#[cfg(feature = "worker")]
 mod job_error;
+#[cfg(feature = "worker")]
 mod lag;
+#[cfg(feature = "worker")]
 mod link;
+#[cfg(feature = "worker")]
 mod log;
+#[cfg(feature = "worker")]
 mod mailbox;
 mod options;
 mod payload;
+#[cfg(feature = "client")]
+mod producer;
+#[cfg(doctest)]
+mod refused;
+#[cfg(feature = "client")]
 mod results;
+#[cfg(feature = "worker")]
 mod runner;
+#[cfg(feature = "schema")]
+pub mod schema;
+#[cfg(feature = "worker")]
 mod service;
+#[cfg(feature = "worker")]
 mod session;
 mod target;
 mod task;
@@ -68,21 +100,32 @@ mod telemetry;
 pub mod testing;
 mod transport;
 mod types;
+#[cfg(feature = "worker")]
 mod vitals;
+#[cfg(feature = "worker")]
 mod worker;
 
 pub use client::{Client, ClientBuilder};
+#[cfg(feature = "worker")]
 pub use context::{Ctx, Follow, RawCtx};
+#[cfg(feature = "client")]
 pub use enqueue::{Enqueue, EnqueueMany, Run};
+#[cfg(feature = "client")]
 pub use enqueue_stream::EnqueueStream;
 pub use errors::{Code, Error, RpcError};
+#[cfg(feature = "worker")]
 pub use handler::{Args, BlockingHandler, Handler, State, States};
+#[cfg(feature = "worker")]
 pub use health::HealthAddr;
+#[cfg(feature = "client")]
 pub use job::{Job, JobResult};
+#[cfg(feature = "worker")]
 pub use job_error::JobError;
+#[cfg(feature = "worker")]
 pub use log::{JobLogs, job_logs};
 pub use options::{Options, Retry, Unique};
 pub use payload::Payload;
+#[cfg(feature = "worker")]
 pub use service::JobService;
 pub use task::Task;
 pub use telemetry::TraceMode;
@@ -90,6 +133,7 @@ pub use types::{
     CancelReason, EnqueueStatus, Explanation, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine,
     OnConflict, OnExhausted, Progress, Queue, Throttle, UniqueScope,
 };
+#[cfg(feature = "worker")]
 pub use worker::{Worker, WorkerBuilder, shutdown_signal};
 
 use std::time::Duration;
@@ -119,9 +163,10 @@ pub const fn days(count: u64) -> Duration {
     Duration::from_secs(count * 86_400)
 }
 
-/// Everything a small program needs, serde's two derives included.
+/// Everything a small program needs. The derives of serde among it need `serde` in the program's own manifest.
 pub mod prelude {
-    pub use crate::{Client, Ctx, Error, State, Worker, shutdown_signal};
-    pub use crate::{JobError, Options, Retry, Task, days, hours, millis, mins, secs};
+    pub use crate::{Client, Error, Options, Retry, Task, days, hours, millis, mins, secs};
+    #[cfg(feature = "worker")]
+    pub use crate::{Ctx, JobError, State, Worker, shutdown_signal};
     pub use serde::{Deserialize, Serialize};
 }

@@ -9,9 +9,14 @@ mod none;
 mod otel;
 
 #[cfg(not(feature = "otel"))]
-pub(crate) use none::{Current, Process, Sending};
+use none as to;
 #[cfg(feature = "otel")]
-pub(crate) use otel::{Current, Process, Sending};
+use otel as to;
+pub(crate) use to::Current;
+#[cfg(feature = "worker")]
+pub(crate) use to::Process;
+#[cfg(feature = "client")]
+pub(crate) use to::Sending;
 
 /// How the span of a run job hangs together with the producer's. Needs the feature `otel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::client::Grpc;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint};
 use tonic_prost::ProstCodec;
 
 use crate::errors::{Code, RpcError};
@@ -253,20 +253,33 @@ impl Transport {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_adaptive_window(false);
         if address.tls {
-            let read = |path: &std::path::Path| {
-                std::fs::read(path).map_err(|error| config(format!("cannot read {}: {error}", path.display())))
-            };
-            let mut tls = ClientTlsConfig::new().domain_name(&address.host);
-            tls = match &self.target.ca_file {
-                Some(path) => tls.ca_certificate(Certificate::from_pem(read(path)?)),
-                None => tls.with_native_roots(),
-            };
-            if let Some((cert, key)) = &self.target.identity {
-                tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
-            }
-            endpoint = endpoint.tls_config(tls).map_err(|error| config(format!("TLS: {error}")))?;
+            endpoint = self.tls(endpoint, address)?;
         }
         Ok(endpoint)
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&self, endpoint: Endpoint, address: &Address) -> RpcResult<Endpoint> {
+        use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+        let config = |error: String| Box::new(RpcError::local(Code::InvalidArgument, error));
+        let read = |path: &std::path::Path| {
+            std::fs::read(path).map_err(|error| config(format!("cannot read {}: {error}", path.display())))
+        };
+        let mut tls = ClientTlsConfig::new().domain_name(&address.host);
+        tls = match &self.target.ca_file {
+            Some(path) => tls.ca_certificate(Certificate::from_pem(read(path)?)),
+            None => tls.with_native_roots(),
+        };
+        if let Some((cert, key)) = &self.target.identity {
+            tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?));
+        }
+        endpoint.tls_config(tls).map_err(|error| config(format!("TLS: {error}")))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn tls(&self, _: Endpoint, address: &Address) -> RpcResult<Endpoint> {
+        let message = format!("{} wants TLS: build with the feature `tls` of the crate `jobwire`", address.uri());
+        Err(Box::new(RpcError::local(Code::InvalidArgument, message)))
     }
 
     fn request<T>(&self, message: T, fresh: bool) -> RpcResult<tonic::Request<T>> {

@@ -5,6 +5,7 @@ use std::future::Future;
 use jobwire_proto::v1 as pb;
 
 use super::TraceMode;
+#[cfg(feature = "worker")]
 use crate::context::RawCtx;
 use crate::errors::Error;
 
@@ -39,6 +40,7 @@ impl Current {
 
 pub(crate) struct Process;
 
+#[cfg(feature = "worker")]
 impl Process {
     pub fn start(_: &RawCtx, _: TraceMode) -> Self {
         Self

@@ -14,6 +14,7 @@ use opentelemetry::trace::{FutureExt, Link, SpanContext, SpanKind, Status, Trace
 use opentelemetry::{Context, KeyValue, global};
 
 use super::TraceMode;
+#[cfg(feature = "worker")]
 use crate::context::RawCtx;
 use crate::errors::Error;
 
@@ -176,6 +177,7 @@ pub(crate) struct Process {
     common: Vec<KeyValue>,
 }
 
+#[cfg(feature = "worker")]
 impl Process {
     pub fn start(ctx: &RawCtx, mode: TraceMode) -> Self {
         let producer = global::get_text_map_propagator(|propagator| {
@@ -245,6 +247,7 @@ fn in_bulk(span: &SpanContext) -> SpanContext {
 }
 
 /// The first attempt of a single job that was due at once.
+#[cfg(feature = "worker")]
 fn is_prompt(ctx: &RawCtx, producer: &SpanContext) -> bool {
     let age = ctx.create_time().and_then(|created| SystemTime::now().duration_since(created).ok()).unwrap_or_default();
     let delayed = age.saturating_sub(ctx.waited());
