@@ -60,11 +60,23 @@ build: setup ## The server and everything that tests start
 	cargo build -q --workspace --all-targets
 	(cd sdk-node && npm run --silent build)
 
+package: build ## Wheel, npm package and crates, in dist, each tried in clean environments
+	export JOBWIRE_BIN=$(DEBUG)/jobwire
+	rm -rf dist
+	for sdk in python node rust; do
+	  [ -x sdk-$$sdk/package.sh ] || continue
+	  sdk-$$sdk/package.sh dist/$$sdk
+	  packed=dist/$$sdk
+	  [ $$sdk != node ] || packed=$$(echo dist/node/*.tgz)
+	  sdk-$$sdk/check-package.sh $$packed
+	done
+
 test: check build ## Every suite
 	export JOBWIRE_BIN=$(DEBUG)/jobwire
 	cargo test -q --workspace
 	$(PYTHON) -m pytest -q sdk-python/tests
 	(cd sdk-node && npm test --silent)
+	$(MAKE) --no-print-directory package
 	echo "all suites passed"
 
 demo: setup ## A real workload in three languages; DEMO_DIR=… for other files
@@ -85,4 +97,4 @@ soak: build ## The crash suites, of one server and of replicas on Redis, for SOA
 	cargo test -q -p jobwire-tests --test crash
 	cargo test -q -p jobwire-tests --test replicas -- --test-threads 1 --nocapture
 
-.PHONY: bench soak demo run help setup redis gen gen-check check build test
+.PHONY: package bench soak demo run help setup redis gen gen-check check build test

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import jobwire
+import jobwire.testing
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,3 +60,27 @@ def test_the_readme_shows_what_the_examples_run() -> None:
     for block in blocks:
         snippet = block.split("```")[0]
         assert any(snippet in example for example in examples), snippet
+
+
+def test_names_of_the_helpers_are_frozen() -> None:
+    assert jobwire.testing.__all__ == ["Enqueued", "FakeJobs", "TestServer", "fake", "inline", "test_server"]
+    for name in jobwire.testing.__all__:
+        thing = getattr(jobwire.testing, name)
+        assert thing.__doc__, name
+        for member, value in vars(thing).items() if inspect.isclass(thing) else ():
+            if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+                assert value.__doc__, f"{name}.{member}"
+
+
+def test_no_protobuf_type_is_public() -> None:
+    things = [getattr(jobwire, name) for name in jobwire.__all__]
+    things += [getattr(jobwire.testing, name) for name in jobwire.testing.__all__]
+    found = []
+    for thing in things:
+        members = dict(inspect.getmembers(thing)) if inspect.isclass(thing) else {}
+        public = [thing, *(value for name, value in members.items() if not name.startswith("_"))]
+        for value in public:
+            value = getattr(value, "fget", value)
+            annotations = getattr(value, "__annotations__", None) or {}
+            found += [f"{thing}: {name}: {text}" for name, text in annotations.items() if "_pb2" in str(text)]
+    assert not found

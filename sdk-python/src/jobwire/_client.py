@@ -376,7 +376,7 @@ class Client:
         if isinstance(job, TaskCall):
             if body is not None or options:
                 raise TypeError("options of a task call go before the call: task.opts(...).s(...)")
-            return job.spec()
+            return job._spec()
         if isinstance(job, str):
             merged = merge_options(cast(JobOptions, {}), options)
             return job_spec(uuid7(), job, payload({} if body is None else body), merged, ((body,), {}))

@@ -169,7 +169,7 @@ class Context:
         if isinstance(job, TaskCall):
             if payload is not None or options:
                 raise TypeError("options of a task call go before the call: task.opts(...).s(...)")
-            spec = job.spec()
+            spec = job._spec()
         else:
             body = _convert.payload({} if payload is None else payload)
             spec = job_spec(uuid7(), job, body, merge_options({}, options), ((payload,), {}))

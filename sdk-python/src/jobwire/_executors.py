@@ -108,7 +108,7 @@ class Execution:
         self.context = context = Context(self.lease, self.limits, self.sink)
         _current.set(context)
         try:
-            args, kwargs = self.task.arguments(self.lease.job.task.payload)
+            args, kwargs = self.task._arguments(self.lease.job.task.payload)
         except DecodeError as error:
             raise Unprocessable(f"the payload does not fit {self.task.name}: {error}") from error
         return ([context, *args] if self.task.signature.takes_context else args), kwargs

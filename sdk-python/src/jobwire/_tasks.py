@@ -138,7 +138,7 @@ class TaskCall(Generic[R]):
         """`run` for asyncio."""
         return await self.task._app.arun(self, wait=wait)
 
-    def spec(self) -> job_pb2.JobSpec:
+    def _spec(self) -> job_pb2.JobSpec:
         """The job to send, with a fresh id. InvalidArgument or TypeError when something does not fit."""
         task = self.task
         body = payload(task.signature.encode(self.args, self.kwargs))
@@ -259,7 +259,7 @@ class Task(Generic[P, R]):
         result: R = self.signature.decode_result(value, "result")
         return result
 
-    def arguments(self, body: common_pb2.Payload) -> tuple[list[Any], dict[str, Any]]:
+    def _arguments(self, body: common_pb2.Payload) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments for the handler, out of a payload."""
         return self.signature.decode(value_of(body))
 

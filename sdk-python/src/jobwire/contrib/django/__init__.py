@@ -56,7 +56,7 @@ def enqueue_on_commit(call: TaskCall[Any], *, using: str | None = None) -> None:
     Arguments are checked now. A crash between the commit and the enqueue loses the job: what must not be lost needs an
     outbox. using: the database alias; default: the default one.
     """
-    call.spec()
+    call._spec()
     transaction.on_commit(lambda: app.enqueue(call) and None, using=using)
 
 
