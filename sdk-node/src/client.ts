@@ -1,4 +1,5 @@
 // The client: puts jobs in and gives handles to them.
+import { Codecs, type Codec } from "./codecs.js";
 import { Coalescer, type SendJobs } from "./coalesce.js";
 import { toMs, spanOf, type Duration } from "./duration.js";
 import { resolveConnection, type Connection, type ConnectionOptions } from "./endpoints.js";
@@ -21,6 +22,8 @@ import { enqueueStatusOf } from "./wire.js";
 export interface ClientOptions extends ConnectionOptions {
   /** Longest time for one call, retries included, where the call says nothing else. Default 30 s. */
   deadline?: Duration;
+  /** Transform inputs, results and checkpoints, in this order: see `Codec`, and `gzip()`. Workers use their client's. */
+  codecs?: Codec[];
   /**
    * Traces and metrics of this client and its workers. Default: OpenTelemetry when `@opentelemetry/api` is installed, else
    * none. `false` switches it off; `openTelemetry({ … })` of `jobwire/otel` has options.
@@ -51,10 +54,12 @@ export class Client {
       transport,
       results: new ResultStream(transport),
       deadlineMs: toMs(options.deadline ?? "30s", "deadline"),
+      codecs: new Codecs(options.codecs),
     };
     insides.set(this, {
       connection,
       telemetry: this.#telemetry,
+      codecs: this.#access.codecs,
       replaceTransport: (replacement) => this.#replaceTransport(replacement),
     });
   }
@@ -72,7 +77,7 @@ export class Client {
   async enqueue(task: AnyTask | string, input: unknown, options: JobOptions & CallOptions = {}): Promise<Job> {
     const { signal, deadline, ...jobOptions } = options;
     const timeoutMs = this.#deadlineMs(deadline);
-    const built = await build(task, input, jobOptions);
+    const built = await build(task, input, jobOptions, this.#access.codecs);
     const { jobId, status } = await this.#observed([built.spec], false, () => {
       const accepted = this.#coalescer.add(built, performance.now() + timeoutMs);
       // The extra second lets the call's own, more telling error come first.
@@ -101,7 +106,7 @@ export class Client {
     const built: { at: number; spec: BuiltSpec }[] = [];
     for (const input of inputs) {
       try {
-        const spec = build(task, input, jobOptions);
+        const spec = build(task, input, jobOptions, this.#access.codecs);
         built.push({ at: items.length, spec: spec instanceof Promise ? await spec : spec });
         items.push(undefined as never);
       } catch (error) {
@@ -153,7 +158,7 @@ export class Client {
       for await (const input of inputs) {
         if (stream.closed) return;
         try {
-          const built = await build(task, input, jobOptions);
+          const built = await build(task, input, jobOptions, this.#access.codecs);
           this.#observed([built.spec], false, () => stream.add(built)).catch(() => {});
         } catch (error) {
           stream.refuse(error as JobwireError);
@@ -182,7 +187,7 @@ export class Client {
     const began = performance.now();
     const waitMs = wait === undefined ? undefined : toMs(wait, "wait");
     const serverWaitMs = Math.min(waitMs ?? RUN_WAIT_MS_MAX, RUN_WAIT_MS_MAX);
-    const { spec } = await build(task, input, jobOptions);
+    const { spec } = await build(task, input, jobOptions, this.#access.codecs);
     const request = { job: spec, wait: spanOf(serverWaitMs), payloadFormat: PayloadFormat.RAW };
     const deadlineAt = began + this.#deadlineMs(deadline) + serverWaitMs;
     const response = await this.#observed([spec], false, () =>
@@ -191,7 +196,7 @@ export class Client {
       ),
     );
     const job = new Job(this.#access, response.jobId, nameless(task), enqueueStatusOf(response.status));
-    if (response.result) return settle(response.result, nameless(task));
+    if (response.result) return settle(response.result, nameless(task), this.#access.codecs);
     const left = waitMs === undefined ? {} : { timeout: Math.max(0, began + waitMs - performance.now()) };
     return job.result({ ...left, ...(signal && { signal }) });
   }
@@ -236,6 +241,7 @@ export class Client {
 export interface ClientInside {
   readonly connection: Connection;
   readonly telemetry: Telemetry | undefined;
+  readonly codecs: Codecs;
   /** Speaks to `transport` instead, handles included, until the function that it answers is called. */
   replaceTransport(transport: Transport): () => void;
 }
@@ -250,8 +256,8 @@ export function insideOf(client: Client): ClientInside {
 }
 
 /** Does not wait where there is no schema, so that a first enqueue leaves in the same turn. */
-function build(task: AnyTask | string, input: unknown, options: JobOptions): BuiltSpec | Promise<BuiltSpec> {
-  return typeof task !== "string" && task.input ? buildSpec(task, input, options) : buildSpecUnchecked(task, input, options);
+function build(task: AnyTask | string, input: unknown, options: JobOptions, codecs: Codecs): BuiltSpec | Promise<BuiltSpec> {
+  return typeof task !== "string" && task.input ? buildSpec(task, input, options, codecs) : buildSpecUnchecked(task, input, options, codecs);
 }
 
 function nameless(task: AnyTask | string): AnyTask | undefined {

@@ -1,13 +1,16 @@
 // What a handler knows about its job, and how it speaks while it runs.
 import { AsyncLocalStorage } from "node:async_hooks";
+import { create } from "@bufbuild/protobuf";
+import { NO_CODECS, type Codecs } from "./codecs.js";
 import { Cancellation, InvalidArgument, type CancelReason } from "./errors.js";
+import { PayloadSchema } from "./gen/jobwire/v1/common_pb.js";
 import type { JobSpec } from "./gen/jobwire/v1/job_pb.js";
 import type { JobData, RunnerEvent } from "./messages.js";
 import { bodyBytes, decodeBody, encodeBody, encodeJson } from "./payload.js";
-import { buildSpec, type SizeLimits } from "./spec.js";
+import { buildSpec, payloadInit, type SizeLimits } from "./spec.js";
 import type { Task } from "./tasks.js";
 import type { Failure, JobOptions, JobState, LogLevel, Progress } from "./types.js";
-import { publicFailure } from "./wire.js";
+import { bodyOf, publicFailure } from "./wire.js";
 
 const PROGRESS_BYTES_MAX = 4 << 10;
 const LOG_MESSAGE_CHARS_MAX = 7 << 10;
@@ -111,11 +114,16 @@ export class JobContext implements Context {
   onRisk: ((atRisk: boolean) => void) | undefined;
   readonly deadline: Date | undefined;
 
-  constructor(job: JobData, post: (event: RunnerEvent) => void, limits: () => SizeLimits) {
+  constructor(
+    job: JobData,
+    post: (event: RunnerEvent) => void,
+    limits: () => SizeLimits,
+    private readonly codecs: Codecs = NO_CODECS,
+  ) {
     this.#job = job;
     this.#post = post;
     this.#limits = limits;
-    this.#checkpoint = decodeBody(job.checkpoint);
+    this.#checkpoint = decodeBody(job.checkpoint, codecs);
     this.deadline = job.timeoutMs === undefined ? undefined : new Date(Date.now() + job.timeoutMs);
   }
 
@@ -136,7 +144,7 @@ export class JobContext implements Context {
   get dependencies() {
     return this.#job.dependencies.map(({ result, failure, ...rest }) => ({
       ...rest,
-      result: decodeBody(result),
+      result: decodeBody(result, this.codecs),
       failure: publicFailure(failure),
     }));
   }
@@ -170,14 +178,26 @@ export class JobContext implements Context {
     this.onRisk?.(atRisk);
   }
 
-  /** What another thread needs to make the same context. */
+  /** What another thread needs to make the same context; there are no codecs there. */
   crossing(): { job: JobData; limits: SizeLimits } {
-    return { job: { ...this.#job, payload: undefined }, limits: this.#limits() };
+    const checkpoint = this.codecs.decode(this.#job.checkpoint);
+    const dependencies = this.#job.dependencies.map((one) => ({ ...one, result: this.codecs.decode(one.result) }));
+    return { job: { ...this.#job, payload: undefined, checkpoint, dependencies }, limits: this.#limits() };
   }
 
   /** Passes on what the context in another thread has said. */
   relay(event: RunnerEvent): void {
-    this.#post(event);
+    if (event.event === "progress" && event.checkpoint) this.#post({ ...event, checkpoint: this.codecs.encode(event.checkpoint) });
+    else this.#post(event);
+  }
+
+  /** Takes over jobs that the context in another thread has enqueued. */
+  adopt(enqueued: { spec: JobSpec; always: boolean }[]): void {
+    for (const { spec, always } of enqueued) {
+      const body = bodyOf(spec.payload);
+      if (body) spec.payload = create(PayloadSchema, payloadInit(this.codecs.encode(body)));
+      this.enqueued.push({ spec, always });
+    }
   }
 
   progress(first: number | Progress, more: Omit<Progress, "percent"> = {}): void {
@@ -204,7 +224,7 @@ export class JobContext implements Context {
   get checkpoint(): unknown { return this.#checkpoint; }
 
   saveCheckpoint(value: unknown): void {
-    const checkpoint = encodeBody(value, "checkpoint");
+    const checkpoint = encodeBody(value, "checkpoint", this.codecs);
     const limit = this.#limits().checkpointBytes;
     if (bodyBytes(checkpoint) > limit) throw invalid("checkpoint", `is ${bodyBytes(checkpoint)} bytes; the limit is ${limit}`);
     this.#checkpoint = value;
@@ -213,7 +233,7 @@ export class JobContext implements Context {
 
   async enqueue(task: Task | string, input: unknown, options: JobOptions & { always?: boolean } = {}): Promise<void> {
     const { always = false, ...rest } = options;
-    const { spec } = await buildSpec(task, input, rest);
+    const { spec } = await buildSpec(task, input, rest, this.codecs);
     this.enqueued.push({ spec, always });
   }
 

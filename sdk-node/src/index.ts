@@ -8,6 +8,7 @@ export type { QueueOptions, WorkerEvents, WorkerOptions } from "./worker-options
 export type { ThreadOptions } from "./pool.js";
 export type { Handler } from "./runner.js";
 export { currentContext, type Context, type DependencyResult, type LogFunction } from "./context.js";
+export { gzip, type Codec } from "./codecs.js";
 export { jobLogStream } from "./log-capture.js";
 export { database, http, httpStrict, noRetryOn, type Classifier } from "./classifiers.js";
 export { Payload } from "./payload.js";

@@ -1,4 +1,5 @@
 // The handle of a job.
+import type { Codecs } from "./codecs.js";
 import { toMs, spanOf, type Duration } from "./duration.js";
 import { JobCancelled, JobExpired, JobFailed, JobwireError, NotFound } from "./errors.js";
 import { PayloadFormat, type BulkResult } from "./gen/jobwire/v1/common_pb.js";
@@ -18,6 +19,7 @@ export interface JobAccess {
   transport: Transport;
   results: ResultStream;
   deadlineMs: number;
+  codecs: Codecs;
 }
 
 /** A job that exists, or existed, on the server. `Output` is what its task's handler returns. */
@@ -60,7 +62,7 @@ export class Job<Output = unknown> {
     const { result, stop } = this.#access.results.wait(this.id);
     try {
       const limits = { ...(timeout !== undefined && { timeoutMs: toMs(timeout, "timeout") }), signal };
-      return (await settle(await within(result, limits, `job ${this.id}`), this.#task)) as Output;
+      return (await settle(await within(result, limits, `job ${this.id}`), this.#task, this.#access.codecs)) as Output;
     } finally {
       stop();
       result.catch(() => {});
@@ -149,9 +151,9 @@ export class Job<Output = unknown> {
 }
 
 /** The value of a job that succeeded, checked against its task's schema; the error of one that did not. */
-export async function settle(result: JobResult, task: AnyTask | undefined): Promise<unknown> {
+export async function settle(result: JobResult, task: AnyTask | undefined, codecs: Codecs): Promise<unknown> {
   const state = stateOf(result.state);
-  if (state === "succeeded") return validate(task?.output, decodeBody(bodyOf(result.result)), "output");
+  if (state === "succeeded") return validate(task?.output, decodeBody(bodyOf(result.result), codecs), "output");
   const failure = publicFailure(failureDataOf(result.failure));
   if (state === "cancelled") throw new JobCancelled(result.jobId, state, failure);
   if (state === "expired") throw new JobExpired(result.jobId, state, failure);

@@ -21,6 +21,25 @@ describe("payload: writing", () => {
     assert.equal(encodeJson({ bytes: new Uint8Array([1, 2, 3]), buffer: Buffer.from("hi") }, "payload"), '{"bytes":"AQID","buffer":"aGk="}');
   });
 
+  it("writes what toJSON answers, exactly as well", () => {
+    class Money {
+      constructor(readonly cents: bigint) {}
+      toJSON() {
+        return { cents: this.cents, at: new Date(0) };
+      }
+    }
+    assert.equal(encodeJson({ money: new Money(2n ** 60n) }, "payload"), '{"money":{"cents":1152921504606846976,"at":"1970-01-01T00:00:00.000Z"}}');
+    assert.equal(encodeJson([new URL("http://a/b")], "payload"), '["http://a/b"]');
+    assert.throws(() => encodeJson({ toJSON: () => ({ n: NaN }) }, "payload"), InvalidArgument);
+  });
+
+  it("refuses half a surrogate pair, which other languages cannot read, and nothing that looks like one", () => {
+    for (const bad of ["\ud83d", { text: "a\udca5b", n: 1n }, { "\ud800": 1 }]) {
+      assert.throws(() => encodeJson(bad, "payload"), (error) => error instanceof InvalidArgument && /half a surrogate pair/.test(error.message));
+    }
+    for (const good of ["💥", "\\ud83d", "\\\\ud83d", "\\udont"]) assert.equal(JSON.parse(encodeJson(good, "payload")), good);
+  });
+
   it("refuses what JSON has not, and names the field", () => {
     const loop: Record<string, unknown> = {};
     loop["self"] = loop;

@@ -145,6 +145,7 @@ class Member {
 
   run(job: Job): void {
     this.#state = "running";
+    this.#thread.ref();
     this.#job = job;
     this.#jobs += 1;
     const { context, input } = job;
@@ -188,6 +189,8 @@ class Member {
     switch (message.is) {
       case "ready":
         if (this.#state === "starting") this.#state = "idle";
+        // An idle thread keeps no process alive.
+        this.#thread.unref();
         ready();
         return this.on.free();
       case "broken":
@@ -196,7 +199,7 @@ class Member {
       case "event":
         return this.#job?.context.relay(message.event);
       case "done":
-        this.#job?.context.enqueued.push(...message.enqueued);
+        this.#job?.context.adopt(message.enqueued);
         return this.#finish((job) => (message.thrown ? job.reject(unpack(message.thrown)) : job.resolve(message.value)));
     }
   }
@@ -206,6 +209,7 @@ class Member {
     this.#job = undefined;
     job?.settle();
     if (this.#state === "running") this.#state = "idle";
+    this.#thread.unref();
     if (this.#jobs >= this.maxJobs) void this.end();
     else this.on.free();
     if (job) how(job);

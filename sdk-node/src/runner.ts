@@ -1,5 +1,6 @@
 // Runs handlers: decodes, validates, calls, and turns whatever happens into one outcome per job. Knows nothing of
 // streams or leases.
+import { NO_CODECS, type Codecs } from "./codecs.js";
 import { JobContext, withContext, type Context } from "./context.js";
 import type { JobData, OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
 import type { Classifier } from "./classifiers.js";
@@ -41,6 +42,7 @@ export class Runner {
     private readonly send: (events: RunnerEvent[]) => void,
     private readonly onFailed: (job: JobData, error: unknown) => void,
     private readonly observe?: Observe,
+    private readonly codecs: Codecs = NO_CODECS,
   ) {}
 
   /** Handlers that run now. */
@@ -92,7 +94,7 @@ export class Runner {
     const began = performance.now();
     let context: JobContext;
     try {
-      context = new JobContext(job, (event) => this.post(event), () => this.#limits);
+      context = new JobContext(job, (event) => this.post(event), () => this.#limits, this.codecs);
     } catch (error) {
       return this.#finish(job, { ...unprocessable(error), runMs: 0 } as OutcomeData);
     }
@@ -118,7 +120,7 @@ export class Runner {
     const { task, handler } = this.handlers.get(job.type)!;
     let input: unknown;
     try {
-      input = decodeBody(job.payload) ?? {};
+      input = decodeBody(job.payload, this.codecs) ?? {};
       if (task.input) input = await validate(task.input, input, "input");
     } catch (error) {
       this.onFailed(job, error);
@@ -135,7 +137,7 @@ export class Runner {
     try {
       // Only checked: a schema that transforms does so where the result is read.
       if (task.output) await validate(task.output, value, "output");
-      const result: Body | undefined = value === undefined ? undefined : encodeBody(value, "result");
+      const result: Body | undefined = value === undefined ? undefined : encodeBody(value, "result", this.codecs);
       return { kind: "succeeded", result };
     } catch (error) {
       this.onFailed(job, error);

@@ -1,5 +1,6 @@
 // From a task, an input and options to the JobSpec that travels.
 import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import type { Codecs } from "./codecs.js";
 import { durationField, spanOf, toMs } from "./duration.js";
 import { InvalidArgument, ResourceExhausted } from "./errors.js";
 import { ExhaustedAction, type RetryPolicy } from "./gen/jobwire/v1/common_pb.js";
@@ -28,16 +29,16 @@ export interface BuiltSpec {
 }
 
 /** Builds and checks a spec: validates the input, merges the options (the call wins over the task), proposes an id. */
-export async function buildSpec(task: AnyTask | string, input: unknown, call: JobOptions = {}): Promise<BuiltSpec> {
+export async function buildSpec(task: AnyTask | string, input: unknown, call: JobOptions, codecs: Codecs): Promise<BuiltSpec> {
   if (typeof task !== "string" && task.input) await validate(task.input, input, "input");
-  return buildSpecUnchecked(task, input, call);
+  return buildSpecUnchecked(task, input, call, codecs);
 }
 
 /** As `buildSpec`, without the schema. */
-export function buildSpecUnchecked(task: AnyTask | string, input: unknown, call: JobOptions = {}): BuiltSpec {
+export function buildSpecUnchecked(task: AnyTask | string, input: unknown, call: JobOptions, codecs: Codecs): BuiltSpec {
   const type = typeof task === "string" ? task : task.name;
   const options = mergeOptions(typeof task === "string" ? {} : task.options, call, input);
-  const body = encodeBody(input === undefined ? {} : input, "payload");
+  const body = encodeBody(input === undefined ? {} : input, "payload", codecs);
   // Most jobs have no options; not to look at each of them again, and not to encode the job twice, halves the cost.
   const bare = !Object.entries(options).some(([name, value]) => name !== "id" && value !== undefined);
   const init = bare ? {} : initOf(options);

@@ -111,7 +111,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
     if (this.#options.health !== undefined) healthAddress(this.#options.health);
     const config = sessionConfig(this.#sessionId, this.#options, this.#handlers, this.#pools);
     const finished = (this.#finished = withResolvers());
-    const { connection, telemetry } = insideOf(this.#client);
+    const { connection, telemetry, codecs } = insideOf(this.#client);
     let link: SessionLink | undefined;
     const runner = (this.#runner = new Runner(
       this.#handlers,
@@ -126,6 +126,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
         this.#metrics.ended(job.type, outcome.kind === "dropped" ? "lost" : outcome.kind);
         return outcome;
       },
+      codecs,
     ));
     const connect = this.#options.sessionThread === false ? localLink : threadLink;
     link = connect(config, connection, {

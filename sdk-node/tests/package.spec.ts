@@ -20,7 +20,7 @@ describe("package", () => {
       "FailedPrecondition", "Internal", "InvalidArgument", "Job", "JobCancelled", "JobError", "JobExpired", "JobFailed",
       "JobwireError", "NonRetryable", "NotFound", "OutOfRange", "Payload", "PermissionDenied", "Release", "ResourceExhausted",
       "RetryAfter", "Snooze", "Unauthenticated", "Unavailable", "Unimplemented", "VERSION", "Worker", "currentContext",
-      "database", "defineTask", "http", "httpStrict", "jobLogStream", "noRetryOn",
+      "database", "defineTask", "gzip", "http", "httpStrict", "jobLogStream", "noRetryOn",
     ]);
   });
 

@@ -2,6 +2,7 @@
 import { deepStrictEqual, AssertionError } from "node:assert";
 import { inspect, isDeepStrictEqual } from "node:util";
 import { insideOf, type Client } from "../client.js";
+import type { Codecs } from "../codecs.js";
 import { toMs, type Duration } from "../duration.js";
 import { decodeBody, decodeJson, encodeJson } from "../payload.js";
 import type { Task } from "../tasks.js";
@@ -30,10 +31,12 @@ export interface EnqueuedJob {
 export class FakeJobs {
   readonly #simulation: Simulation;
   readonly #restore: () => void;
+  readonly #codecs: Codecs;
 
   /** Made by `fake()` and `inline()`. */
   constructor(client: Client, workers: readonly Worker[], inline: boolean) {
     this.#simulation = new Simulation(workers, inline);
+    this.#codecs = insideOf(client).codecs;
     this.#restore = insideOf(client).replaceTransport(new FakeTransport(this.#simulation));
   }
 
@@ -42,7 +45,7 @@ export class FakeJobs {
    * newcomers that met a taken uniqueness key, are not among them; a job that was replaced shows its new input.
    */
   get enqueued(): EnqueuedJob[] {
-    return this.#simulation.enqueued.map(enqueuedJob);
+    return this.#simulation.enqueued.map((entry) => enqueuedJob(entry, this.#codecs));
   }
 
   /** The fake's clock. It starts with the time of day and moves by `advance()` only. */
@@ -134,12 +137,12 @@ export function inline(client: Client, ...workers: Worker[]): FakeJobs {
   return new FakeJobs(client, workers, true);
 }
 
-function enqueuedJob({ id, spec, plannedAt }: Entry): EnqueuedJob {
+function enqueuedJob({ id, spec, plannedAt }: Entry, codecs: Codecs): EnqueuedJob {
   return {
     id,
     type: spec.type,
     queue: spec.queue,
-    input: decodeBody(bodyOf(spec.payload)),
+    input: decodeBody(bodyOf(spec.payload), codecs),
     options: optionsOf(spec),
     dueAt: new Date(plannedAt),
   };

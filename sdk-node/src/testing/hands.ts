@@ -1,4 +1,5 @@
 // A worker's handlers at work without a session: one attempt at a time is asked for, and its outcome comes back.
+import { insideOf } from "../client.js";
 import type { JobData, OutcomeData, RunnerEvent } from "../messages.js";
 import { Runner, type Registration } from "../runner.js";
 import { workerInside, type Worker } from "../worker.js";
@@ -12,9 +13,9 @@ export class Hands {
   readonly #attempts = new Map<number, { report: Report; finish(outcome: OutcomeData): void }>();
 
   constructor(worker: Worker) {
-    const { handlers, classifiers } = workerInside(worker);
+    const { client, handlers, classifiers } = workerInside(worker);
     this.#handlers = handlers;
-    this.#runner = new Runner(handlers, classifiers, (events) => events.forEach((event) => this.#heard(event)), () => {});
+    this.#runner = new Runner(handlers, classifiers, (events) => events.forEach((event) => this.#heard(event)), () => {}, undefined, insideOf(client).codecs);
   }
 
   /** Types that it has handlers for, now. */

@@ -35,6 +35,12 @@ const actions = {
     return seen;
   },
   print: () => console.debug("from %d thread", 1),
+  /** Leaves a checkpoint in its first attempt, and answers with it in the second. */
+  resume: ({ secret }, ctx) => {
+    if (ctx.attempt > 1) return { checkpoint: ctx.checkpoint, attempt: ctx.attempt };
+    ctx.saveCheckpoint({ secret });
+    throw new Error("again");
+  },
   fail: () => {
     throw new Far("too far", { cause: new TypeError("inner") });
   },
