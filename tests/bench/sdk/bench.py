@@ -56,7 +56,7 @@ if __name__ == "__main__":
             one=one,
             callers=callers,
             many=many,
-            paced=lambda rate, jobs: paced(rate, jobs, lambda given: noop.aenqueue(**given)),
+            paced=lambda rate, jobs: paced(rate, jobs, lambda given: noop.enqueue(**given) and None),
         )
     else:
         concurrency = int(os.environ["BENCH_CONCURRENCY"])
