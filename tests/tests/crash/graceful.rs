@@ -42,10 +42,10 @@ fn a_server_restarted_under_running_handlers_runs_every_job_once() {
 #[test]
 fn a_worker_told_to_stop_finishes_what_runs_and_gives_back_the_rest() {
     thread::scope(|scope| {
-        let scenes = Sdk::ALL.map(|sdk| scope.spawn(move || (drain(sdk), give_up(sdk))));
+        let scenes = Sdk::ALL.map(|sdk| scope.spawn(move || (drain(sdk), give_up(sdk), hurry(sdk))));
         for (sdk, scene) in Sdk::ALL.into_iter().zip(scenes) {
-            let (drained, given_up) = scene.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            println!("graceful_worker: {}, {drained}; {given_up}", sdk.name());
+            let (drained, given_up, hurried) = scene.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            println!("graceful_worker: {}, {drained}; {given_up}; {hurried}", sdk.name());
         }
     });
 }
@@ -78,6 +78,19 @@ fn give_up(sdk: Sdk) -> String {
         assert_eq!(record(&jobs, id).delivery, 1, "{sdk:?}");
     }
     "8 given back after the grace".to_owned()
+}
+
+/// A second SIGTERM in a grace that would outlast the test.
+fn hurry(sdk: Sdk) -> String {
+    let site = Site::open();
+    let (mut worker, _) = busy(&site, sdk, 600_000, "600000");
+    worker.process.signal(Signal::TERM);
+    wait_for("what has not begun is back", LONG, || site.jobs("state = READY").len() == 4);
+    assert!(worker.process.ended().is_none(), "{sdk:?}: it waits for its handlers");
+    worker.process.signal(Signal::TERM);
+    worker.ended();
+    untouched(sdk, &site.jobs(""));
+    "8 given back at the second signal".to_owned()
 }
 
 /// A worker with four handlers at work and four more jobs in hand, each of `ms`; the jobs.
