@@ -13,13 +13,14 @@ const tasks = {
   "conf.echo": (input) => input,
   "conf.copy": (input) => input,
   "conf.add": ({ numbers, plus }) => ({ numbers: numbers.map((number) => BigInt(number) + BigInt(plus)) }),
+  "conf.typed": ({ n }) => ({ n }),
   "conf.context": (_input, { headers, tags }) => ({ headers, tags }),
   "conf.sleep": async ({ ms }, ctx) => {
     await sleep(ms, undefined, { signal: ctx.signal });
     return { slept: ms };
   },
   "conf.block": ({ ms }) => {
-    for (const end = performance.now() + ms; performance.now() < end; );
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
     return { blocked: ms };
   },
   "conf.wait": (_input, ctx) =>
@@ -73,6 +74,37 @@ const tasks = {
   "conf.crash": () => {
     process.kill(process.pid, "SIGKILL");
     return new Promise(() => {});
+  },
+  "conf.enqueue": async ({ queue, always, fail }, ctx) => {
+    await ctx.enqueue("conf.context", { parent: ctx.jobId }, { always, ...(queue && { queue }) });
+    if (fail) throw new ConfError("after all");
+    return {};
+  },
+  "conf.end": ({ how }, ctx) => {
+    ctx.saveCheckpoint({ step: 1 });
+    const ends = {
+      fail: () => new ConfError("as told"),
+      no_retry: () => new NonRetryable("as told"),
+      discard: () => new Discard("as told"),
+      retry_after: () => new RetryAfter("30s"),
+      snooze: () => new Snooze("30s"),
+      release: () => new Release("as told"),
+    };
+    if (how in ends) throw ends[how]();
+    return {};
+  },
+  "conf.leave": (_input, ctx) =>
+    new Promise((_resolve, reject) => {
+      ctx.progress(1);
+      ctx.signal.addEventListener("abort", () => {
+        console.error(`told to stop: ${ctx.cancelReason}`);
+        ctx.saveCheckpoint({ reason: ctx.cancelReason });
+        reject(ctx.signal.reason);
+      });
+    }),
+  "conf.at_risk": async (_input, ctx) => {
+    while (!ctx.leaseAtRisk) await sleep(20);
+    return { at_risk: true };
   },
   "conf.big": ({ bytes }) => ({ data: "x".repeat(bytes) }),
 };

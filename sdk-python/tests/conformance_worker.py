@@ -82,6 +82,11 @@ async def add(ctx: Context, payload: Payload) -> Any:
     return {"numbers": [number + payload["plus"] for number in payload["numbers"]]}
 
 
+@conf_task("conf.typed")
+async def typed(ctx: Context, payload: Payload) -> Any:
+    return {"n": payload["n"]}
+
+
 @conf_task("conf.context")
 async def context(ctx: Context, payload: Payload) -> Any:
     return {"headers": dict(ctx.headers), "tags": list(ctx.tags)}
@@ -184,6 +189,50 @@ async def crash(ctx: Context, payload: Payload) -> Any:
 @conf_task("conf.big")
 async def big(ctx: Context, payload: Payload) -> Any:
     return {"data": "x" * payload["bytes"]}
+
+
+@conf_task("conf.enqueue")
+async def enqueue(ctx: Context, payload: Payload) -> Any:
+    options: Any = {"queue": payload["queue"]} if "queue" in payload else {}
+    ctx.enqueue("conf.context", {"parent": ctx.job_id}, always=payload.get("always", False), **options)
+    if payload.get("fail"):
+        raise ConfError("after all")
+    return {}
+
+
+@conf_task("conf.end")
+async def end(ctx: Context, payload: Payload) -> Any:
+    ctx.save_checkpoint({"step": 1})
+    ends: dict[str, Exception] = {
+        "fail": ConfError("as told"),
+        "no_retry": NonRetryable("as told"),
+        "discard": Discard("as told"),
+        "retry_after": RetryAfter("30s"),
+        "snooze": Snooze("30s"),
+        "release": Release("as told"),
+    }
+    if payload["how"] in ends:
+        raise ends[payload["how"]]
+    return {}
+
+
+@conf_task("conf.leave")
+async def leave(ctx: Context, payload: Payload) -> Any:
+    ctx.progress(1)
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        sys.stderr.write(f"told to stop: {ctx.cancel_reason}\n")
+        sys.stderr.flush()
+        ctx.save_checkpoint({"reason": ctx.cancel_reason})
+        raise
+
+
+@conf_task("conf.at_risk")
+async def at_risk(ctx: Context, payload: Payload) -> Any:
+    while not ctx.lease_at_risk:  # noqa: ASYNC110 - it is a question, not an event
+        await asyncio.sleep(0.02)
+    return {"at_risk": True}
 
 
 def ready() -> None:

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jobwire::prelude::*;
-use jobwire::{LogLevel, Payload, Progress, RawCtx};
+use jobwire::{CancelReason, LogLevel, Payload, Progress, RawCtx};
 use serde_json::{Value, json};
 use tracing_subscriber::prelude::*;
 
-const TYPES: [&str; 19] = [
+const TYPES: [&str; 23] = [
     "conf.echo",
     "conf.copy",
     "conf.add",
@@ -33,6 +33,10 @@ const TYPES: [&str; 19] = [
     "conf.checkpoint",
     "conf.crash",
     "conf.big",
+    "conf.enqueue",
+    "conf.end",
+    "conf.leave",
+    "conf.at_risk",
 ];
 
 #[tokio::main]
@@ -63,12 +67,38 @@ async fn main() -> Result<(), Error> {
             }
         });
     }
-    let end = worker.run().await;
+    let end = worker.handle(typed).run().await;
     if let Err(error) = &end {
         eprintln!("{error}");
     }
     // Does not wait for a handler that blocks a thread of the runtime.
     std::process::exit(i32::from(end.is_err()));
+}
+
+/// Input and output of `conf.typed`, whose payload the SDK reads.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Typed {
+    n: i64,
+}
+
+impl Task for Typed {
+    const TYPE: &'static str = "conf.typed";
+    type Output = Typed;
+}
+
+async fn typed(ctx: Ctx<Typed>) -> Result<Typed, JobError> {
+    Ok(Typed { n: ctx.input().n })
+}
+
+/// What `conf.enqueue` enqueues.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Child {
+    parent: String,
+}
+
+impl Task for Child {
+    const TYPE: &'static str = "conf.context";
+    type Output = Value;
 }
 
 /// Input of `conf.add`: integers beyond 64 bits.
@@ -152,6 +182,54 @@ async fn handle(ctx: &RawCtx) -> Result<Payload, JobError> {
             std::process::abort();
         }
         "conf.big" => json!({"data": "x".repeat(usize::try_from(number("bytes"))?)}),
+        "conf.enqueue" => {
+            let mut child = ctx.enqueue(Child { parent: ctx.job_id().to_owned() });
+            if let Some(queue) = input["queue"].as_str() {
+                child = child.queue(queue);
+            }
+            if input["always"] == true {
+                child.always()?
+            } else {
+                child.on_success()?
+            }
+            if input["fail"] == true {
+                return Err(conf_error("after all"));
+            }
+            json!({})
+        }
+        "conf.end" => {
+            ctx.save_checkpoint(&json!({"step": 1}))?;
+            match input["how"].as_str() {
+                Some("fail") => return Err(conf_error("as told")),
+                Some("no_retry") => return Err(JobError::non_retryable("as told")),
+                Some("discard") => return Err(JobError::discard("as told")),
+                Some("retry_after") => return Err(JobError::retry_after(millis(30_000), "as told")),
+                Some("snooze") => return Err(JobError::snooze(millis(30_000))),
+                Some("release") => return Err(JobError::release("as told")),
+                _ => json!({}),
+            }
+        }
+        "conf.leave" => {
+            ctx.progress(1.0, "");
+            ctx.cancelled().await;
+            let reason = match ctx.cancel_reason() {
+                Some(CancelReason::Requested) => "requested",
+                Some(CancelReason::Timeout) => "timeout",
+                Some(CancelReason::Workflow) => "workflow",
+                Some(CancelReason::LeaseLost) => "lease_lost",
+                Some(CancelReason::Shutdown) => "shutdown",
+                _ => "unknown",
+            };
+            eprintln!("told to stop: {reason}");
+            ctx.save_checkpoint(&json!({"reason": reason}))?;
+            return Err(JobError::cancelled());
+        }
+        "conf.at_risk" => {
+            while !ctx.lease_at_risk() {
+                tokio::time::sleep(millis(20)).await;
+            }
+            json!({"at_risk": true})
+        }
         other => {
             ctx.log(LogLevel::Error, format!("no behaviour for {other}"));
             return Err(JobError::non_retryable(format!("no behaviour for {other}")));
