@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections import deque
 from dataclasses import dataclass
 
 from ._convert import duration, seconds
@@ -40,6 +39,7 @@ from ._leases import (
     released,
     unprocessable,
 )
+from ._lines import Lines
 from ._outbox import Outbox
 from ._reports import NEVER, Reports
 from .v1 import common_pb2, job_pb2, worker_service_pb2
@@ -71,16 +71,12 @@ class Session:
     def __init__(self, config: SessionConfig, rng: random.Random | None = None) -> None:
         self.config = config
         self.leases: dict[str, Lease] = {}  # in hand, handler not ended
-        self.running = 0
         self.state = "idle"
         self.limits = common_pb2.Limits(
             max_result_bytes=1 << 20, max_message_bytes=3 << 20, max_checkpoint_bytes=64 << 10
         )
         self._rng = rng or random.Random()
-        # Delivered, not started; may hold leases dropped since. Those of the pool wait in a line of their own.
-        self._ready: deque[Lease] = deque()
-        self._pool_ready: deque[Lease] = deque()
-        self._pool_running = self._deliveries = 0
+        self._lines = Lines(config)
         self._vanished: dict[str, Lease] = {}  # died with their process; the next heartbeat leaves them out
         self._outbox = Outbox()
         self._deadlines: list[tuple[float, int, Lease]] = []
@@ -111,6 +107,11 @@ class Session:
         self._reports = Reports()
 
     @property
+    def running(self) -> int:
+        """Handlers that run."""
+        return self._lines.running
+
+    @property
     def slots(self) -> int:
         """Leases that the worker takes at once; 0 while it is quiet or draining."""
         resting = self._quiet or self._drain_at is not None
@@ -128,7 +129,7 @@ class Session:
         lease = self.leases.pop(token, None)
         if lease is None:
             return  # given up during a drain
-        self._stopped(lease)
+        self._lines.stopped(lease)
         run = now - (lease.started if lease.started is not None else now)
         self._mean_run = run if self._mean_run is None else self._mean_run + 0.1 * (run - self._mean_run)
         if lease.lost or outcome is None:
@@ -145,7 +146,7 @@ class Session:
         lease = self.leases.pop(token, None)
         if lease is None:
             return
-        self._stopped(lease)
+        self._lines.stopped(lease)
         self._unnamed.pop(token, None)
         if not lease.lost:
             self._vanished[token] = lease
@@ -171,9 +172,8 @@ class Session:
             return
         self._drain_at = now + (self.config.grace if grace is None else grace)
         self._say_state = True
-        for line in (self._ready, self._pool_ready):
-            while line:
-                self._give_back(line.popleft(), "worker is shutting down", now)
+        for lease in self._lines.clear():
+            self._give_back(lease, "worker is shutting down", now)
 
     # --- events of the stream -----------------------------------------------------------------------------------
 
@@ -278,20 +278,14 @@ class Session:
     def _start_ready(self, now: float) -> None:
         if self._drain_at is not None:
             return
-        while self.running < self.config.concurrency and not self._outbox.overfull:
-            lines = [self._ready, self._pool_ready] if self._pool_running < self.config.pool_size else [self._ready]
-            line = min((line for line in lines if line), key=lambda line: line[0].number, default=None)
-            if line is None:
-                return
-            lease = line[0]
+        while not self._outbox.overfull and (lease := self._lines.first()) is not None:
             if lease.token in self.leases and now >= lease.trusted_until:
                 return  # somebody else may have it by now; the next acknowledged heartbeat or Welcome tells
-            line.popleft()
+            self._lines.take()
             if lease.token not in self.leases:
                 continue
             lease.started = now
-            self.running += 1
-            self._pool_running += lease.pooled
+            self._lines.started(lease)
             if lease.job.HasField("timeout"):
                 lease.deadline = now + seconds(lease.job.timeout)
                 self._starts += 1
@@ -316,7 +310,7 @@ class Session:
             for lease in list(self.leases.values()):
                 del self.leases[lease.token]
                 if lease.started is not None:
-                    self._stopped(lease)
+                    self._lines.stopped(lease)
                 if lease.lost:
                     self._forget(lease)
                 else:
@@ -438,16 +432,13 @@ class Session:
 
     def _delivered(self, job: worker_service_pb2.JobLease, now: float) -> None:
         lease = Lease(job, now, self._delivery_ttl)
-        self._deliveries += 1
-        lease.number = self._deliveries
-        lease.pooled = job.task.type in self.config.pool_types
         self.leases[lease.token] = lease
         self._unnamed[lease.token] = now
         self._receipt_at = min(self._receipt_at, now + RECEIPT_DELAY)
         if self._drain_at is not None:
             self._give_back(lease, "worker is shutting down", now)
         else:
-            (self._pool_ready if lease.pooled else self._ready).append(lease)
+            self._lines.add(lease)
 
     def _ordered(self, order: worker_service_pb2.CancelOrder, now: float) -> None:
         lease = self.leases.get(order.lease_token)
@@ -484,10 +475,6 @@ class Session:
         report = self._outbox.settled(token)
         if report is not None:
             self._forget(report.lease)
-
-    def _stopped(self, lease: Lease) -> None:
-        self.running -= 1
-        self._pool_running -= lease.pooled
 
     def _forget(self, lease: Lease) -> None:
         self._unnamed.pop(lease.token, None)
