@@ -1,5 +1,6 @@
 """Hello, worker: a task, and a worker that runs it until Ctrl-C."""
 
+# [hello]
 from jobwire import App
 
 app = App()  # JOBWIRE_URL, or jobwire://127.0.0.1:7420
@@ -12,3 +13,4 @@ async def greet(name: str) -> str:
 
 if __name__ == "__main__":
     app.worker().run()
+# [/hello]

@@ -53,15 +53,6 @@ def test_hello_world_is_at_most_twelve_lines(name: str) -> None:
     assert len(code) <= 12
 
 
-def test_the_readme_shows_what_the_examples_run() -> None:
-    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
-    examples = [path.read_text() for path in (ROOT / "examples").glob("*.py")]
-    assert len(blocks) >= 4
-    for block in blocks:
-        snippet = block.split("```")[0]
-        assert any(snippet in example for example in examples), snippet
-
-
 def test_names_of_the_helpers_are_frozen() -> None:
     assert jobwire.testing.__all__ == ["Enqueued", "FakeJobs", "TestServer", "fake", "inline", "test_server"]
     for name in jobwire.testing.__all__:
