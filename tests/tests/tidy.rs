@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, fs};
 use tree::{Source, root, sources};
 
 /// Pages whose snippets are still text.
-const UNCONVERTED: [&str; 3] = ["sdk-node/README.md", "sdk-python/README.md", "sdk-rust/README.md"];
+const UNCONVERTED: [&str; 2] = ["sdk-node/README.md", "sdk-rust/README.md"];
 
 const CODE: [&str; 7] = ["rs", "py", "ts", "mjs", "sh", "proto", "toml"];
 
