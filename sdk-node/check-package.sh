@@ -20,11 +20,18 @@ project() {
   npm install --no-audit --no-fund --loglevel=error "$tarball" "${@:3}" > npm.log 2>&1 || { cat npm.log >&2; exit 1; }
 }
 
+# versions NAME…: as this package is developed with.
+versions() {
+  for name in "$@"; do
+    echo "$name@$(node -p "require('$here/package.json').devDependencies['$name']")"
+  done
+}
+
 # compile MODULE RESOLUTION FILE…: strict, with the declarations of the package checked too.
 compile() {
   "$here/node_modules/.bin/tsc" --noEmit --strict --target es2022 --lib es2023,esnext.disposable --module "$1" \
     --moduleResolution "$2" --typeRoots "$here/node_modules/@types" --types node "${@:3}"
-  echo "types: $2, ${*:3}"
+  echo "types: $2, ${!#}"
 }
 
 project esm module
@@ -33,6 +40,13 @@ node roundtrip.mjs
 [ -z "$(ls node_modules | grep -E '^(@opentelemetry|@nestjs)$')" ] || { echo "an optional peer was installed" >&2; exit 1; }
 compile node16 node16 consumer.ts
 compile esnext bundler consumer.ts
+
+project peers module $(versions @opentelemetry/api @nestjs/common @nestjs/core reflect-metadata rxjs)
+cp "$files/around.ts" .
+node -e 'Promise.all(["jobwire/otel", "jobwire/nest"].map((entry) => (require(entry), import(entry)))).then(() => console.log("peers"))'
+# The declarations of others are not ours to check.
+compile node16 node16 --experimentalDecorators --skipLibCheck around.ts
+compile esnext bundler --experimentalDecorators --skipLibCheck around.ts
 
 project cjs commonjs
 cp "$files/roundtrip.cjs" "$files/consumer.ts" .

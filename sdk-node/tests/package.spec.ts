@@ -24,6 +24,13 @@ describe("package", () => {
     ]);
   });
 
+  it("exports exactly this for tests, telemetry and Nest", async () => {
+    const names = async (entry: string) => Object.keys((await import(entry)) as object).sort();
+    assert.deepEqual(await names("jobwire/testing"), ["FakeJobs", "TestServer", "fake", "inline", "jobwireFixtures", "testServer"]);
+    assert.deepEqual(await names("jobwire/otel"), ["openTelemetry"]);
+    assert.deepEqual(await names("jobwire/nest"), ["Handle", "InjectJobwire", "JobwireModule"]);
+  });
+
   it("has one version", () => {
     assert.equal(jobwire.VERSION, JSON.parse(read("package.json")).version);
   });
@@ -78,9 +85,12 @@ describe("package", () => {
     }
   });
 
-  it("is one and the same to import and to require", () => {
-    const required = createRequire(import.meta.url)("jobwire") as typeof jobwire;
-    assert.deepEqual(Object.keys(required).sort(), Object.keys(jobwire).sort());
+  it("is one and the same to import and to require", async () => {
+    const require = createRequire(import.meta.url);
+    for (const entry of ["jobwire", "jobwire/testing", "jobwire/otel", "jobwire/nest"]) {
+      const [required, imported] = [require(entry) as object, (await import(entry)) as object];
+      assert.deepEqual(Object.keys(required).sort(), Object.keys(imported).sort(), entry);
+    }
   });
 
   it("has generated code that belongs to the contract", () => {

@@ -1,6 +1,9 @@
 // What the compiler accepts and refuses. Every `@ts-expect-error` is an assertion: tsc fails when the line compiles.
 import { describe, it } from "node:test";
-import { Client, defineTask, RetryAfter, Worker, type Duration, type StandardSchema } from "jobwire";
+import { Client, defineTask, RetryAfter, Snooze, Worker, type Duration, type StandardSchema } from "jobwire";
+import { Handle, JobwireModule } from "jobwire/nest";
+import { openTelemetry } from "jobwire/otel";
+import { fake, testServer } from "jobwire/testing";
 
 type Mail = { to: string; body: string };
 declare const mailSchema: StandardSchema<Mail>;
@@ -47,9 +50,68 @@ async function refused() {
   new Worker(client).handle(resize, (input: { file: string }) => input.file);
   // @ts-expect-error: one id for many jobs
   await client.enqueueMany(resize, [{ path: "x" }], { id: "1" });
+  // @ts-expect-error: a unit that is not known
+  defineTask("x", { timeout: "1 fortnight" });
+  // @ts-expect-error: an option of the retry policy that does not exist
+  defineTask("x", { retry: { attempts: 3 } });
+  // @ts-expect-error: what becomes of a conflict
+  await client.enqueue(resize, { path: "x" }, { unique: { key: "k", onConflict: "overwrite" } });
+  // @ts-expect-error: the scope of a key
+  await client.enqueue(resize, { path: "x" }, { unique: { key: "k", scope: "for_ever" } });
+  // @ts-expect-error: a time is a Date
+  await client.enqueue(resize, { path: "x" }, { at: "tomorrow" });
+  // @ts-expect-error: an id belongs to one job, not to a task
+  resize.opts({ id: "1" });
+  // @ts-expect-error: the input of a stream has another shape
+  client.enqueueStream(resize, [{ file: "x" }]);
+  // @ts-expect-error: an option of a worker that does not exist
+  new Worker(client, { concurency: 2 });
+  // @ts-expect-error: a unit that is not known
+  new Worker(client, { grace: "25 seconds" });
+  // @ts-expect-error: an option of a client that does not exist
+  new Client({ uri: "jobwire://host" });
+  // @ts-expect-error: whom to hold back
+  new Snooze("1m", { throttle: "all" });
+  // @ts-expect-error: options of threads go with a module
+  new Worker(client).handle(resize, (input) => input.path, { threads: 2 });
+  // @ts-expect-error: an option of threads that does not exist
+  new Worker(client).handle(resize, new URL("file:///x.js"), { processes: 2 });
+  // @ts-expect-error: a job that is enqueued by a handler has the input of its task
+  new Worker(client).handle(resize, async (input, ctx) => (await ctx.enqueue(resize, { file: "x" }), input.path));
   return [far, size];
 }
 
+function refusedAround() {
+  const jobs = fake(client);
+  // @ts-expect-error: the input has another shape
+  jobs.assertEnqueued(resize, { file: "x" });
+  // @ts-expect-error: a unit that is not known
+  void jobs.advance("10 minutes");
+  // @ts-expect-error: an option that does not exist
+  void testServer({ port: 1 });
+  // @ts-expect-error: how spans belong to each other
+  openTelemetry({ traceMode: "child" });
+  class Handlers {
+    @Handle(resize)
+    fine({ path }: { path: string }): string {
+      return path;
+    }
+    // @ts-expect-error: the method takes another input
+    @Handle(resize)
+    wrongInput({ file }: { file: string }): string {
+      return file;
+    }
+    // @ts-expect-error: the method returns something else
+    @Handle(resize)
+    wrongResult({ path }: { path: string }): number {
+      return path.length;
+    }
+  }
+  // @ts-expect-error: an option that does not exist
+  JobwireModule.forRoot({ url: "jobwire://host" });
+  return Handlers;
+}
+
 describe("types", () => {
-  it("are checked by the compiler that built this file", () => void [accepted, refused]);
+  it("are checked by the compiler that built this file", () => void [accepted, refused, refusedAround]);
 });
