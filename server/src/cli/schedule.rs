@@ -86,13 +86,13 @@ impl Which {
 
 /// When it fires.
 #[derive(clap::Args, Clone, Debug)]
-#[group(id = "cadence", required = false, multiple = false, args = ["cron", "every"])]
+#[group(skip)]
 struct When {
     /// Five fields, or six with seconds first, or @hourly and friends: "30 2 * * 1-5"
     #[arg(long, value_name = "CRON")]
     cron: Option<String>,
     /// Elapsed time between ticks
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with_all = ["cron", "time_zone"])]
     every: Option<Duration>,
     /// Zone of --cron, as Europe/Berlin; default: UTC
     #[arg(long, value_name = "ZONE", default_value = "", hide_default_value = true)]
@@ -169,7 +169,7 @@ pub struct Put {
 #[derive(clap::Args, Debug)]
 pub struct Preview {
     /// A schedule; or say --cron or --every
-    #[arg(conflicts_with = "cadence", required_unless_present = "cadence")]
+    #[arg(conflicts_with_all = ["cron", "every"], required_unless_present_any = ["cron", "every"])]
     id: Option<String>,
     #[command(flatten)]
     when: When,
