@@ -20,8 +20,10 @@ use std::{
 };
 
 use cells::{CELLS, Cell};
+use jobwire_proto::v1::{Job, JobState, Payload, payload::Body};
 use jobwire_tests::{
     site::{Site, Worker},
+    wait::{LONG, wait_for},
     worker::Sdk,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -56,6 +58,23 @@ impl Stage {
         Ok(())
     }
 
+    /// One trace from a Node producer to a Python worker, and to the child that this one enqueues with its outcome for a
+    /// Rust worker: headers are carried unread, and handed on.
+    fn trace(&self) -> Result<(), Failed> {
+        let saw = self.producers[at(Sdk::Node)].play(&cells::parent(Sdk::Python.name(), Sdk::Rust.name()))?;
+        let parent = saw.enqueued[0].id.clone();
+        let mut children = Vec::new();
+        wait_for("the child has run", LONG, || {
+            children = self.site.jobs("type = conf.context");
+            children.retain(|job| job.state() == JobState::Succeeded && text(payload(job)).contains(&parent));
+            !children.is_empty()
+        });
+        assert_eq!(children.len(), 1, "once");
+        let seen = text(children[0].result.clone().unwrap_or_default());
+        assert!(seen.contains(bodies::TRACE_ID), "the handler of the child saw {seen}");
+        Ok(())
+    }
+
     /// Everybody ends well, and the server has not complained.
     fn close(self) {
         let Self { site, producers, mut workers } = self;
@@ -65,11 +84,28 @@ impl Stage {
     }
 }
 
+fn at(sdk: Sdk) -> usize {
+    Sdk::ALL.iter().position(|one| *one == sdk).expect("it is one of all")
+}
+
+fn payload(job: &Job) -> Payload {
+    job.spec.as_ref().and_then(|spec| spec.payload.clone()).unwrap_or_default()
+}
+
+fn text(payload: Payload) -> String {
+    match payload.body {
+        Some(Body::Text(text)) => text,
+        other => panic!("{other:?} is no text"),
+    }
+}
+
 /// Opened by the first cell.
 type Shared = Arc<OnceLock<Stage>>;
 
 fn trials(stage: &Shared) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let traced = stage.clone();
+    let mut trials =
+        vec![Trial::test("trace: node to python to rust", move || traced.get_or_init(Stage::open).trace())];
     for (producer, from) in Sdk::ALL.into_iter().enumerate() {
         for (worker, to) in Sdk::ALL.into_iter().enumerate() {
             for cell in CELLS {

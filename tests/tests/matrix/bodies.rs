@@ -8,6 +8,8 @@ pub const PLAIN: &str =
     r#"{"text": "hello", "yes": true, "no": false, "nothing": null, "list": [1, -2, 2.5], "empty": {}}"#;
 /// W3C trace context: carried unread.
 pub const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+/// A trace of its own.
+pub const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// To be added to by [`BEYOND_53_AND_ONE`]: what a worker reads as a float is off.
 pub const BEYOND_53: &str = r#"{"plus": 1, "numbers": [9007199254740991, 9007199254740992, 9007199254740993,

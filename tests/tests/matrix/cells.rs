@@ -150,6 +150,16 @@ pub const CELLS: &[Cell] = cells! {
         };
 };
 
+/// A job with a trace, whose handler enqueues another one.
+pub fn parent(queue: &'static str, child: &str) -> Scene {
+    let traceparent = format!("00-{}-00f067aa0ba902b7-01", bodies::TRACE_ID);
+    let headers = json!({"traceparent": traceparent}).as_object().cloned().unwrap_or_default();
+    Scene {
+        options: Options { headers, ..on(queue) },
+        ..scene("conf.enqueue", queue, &json!({"queue": child}).to_string())
+    }
+}
+
 fn on(queue: &'static str) -> Options {
     Options { queue, ..Options::default() }
 }
