@@ -15,6 +15,7 @@ const example = (name: string) => fileURLToPath(new URL(`../examples/${name}.js`
 /** What each prints. */
 const printed: Record<string, string[]> = {
   hello: ["Hello, Ada!"],
+  "coming-from-bullmq": ["a blue car", "completed", "a wet car succeeded", "a green car", "JobFailed", "2"],
   options: ["scheduled [ 'user:bob' ]", "duplicate true", "replaced", "UNIQUE_CONFLICT true"],
   retries: ["good 1", "flaky 3", "busy 2", "night 1", "dead NonRetryable the bank refuses this card"],
   progress: ["info indexed { pages: '3' }", "succeeded", "3 { current: 5, total: 5 }"],
