@@ -32,6 +32,7 @@ use crate::{
 pub mod admit;
 mod bulk;
 pub mod clock;
+mod configs;
 mod contact;
 mod dispatch;
 mod enqueue;
@@ -59,6 +60,7 @@ mod timers;
 pub mod transition;
 mod unary;
 
+pub use configs::ConfigureError;
 pub use schedule::{BadCadence, Calendar};
 pub use schedules::{Backfill, Backfilled, ScheduleBulk, ScheduleError, SchedulePage, ScheduleSelector, ScheduleView};
 pub use session::SessionHandle;
@@ -94,6 +96,8 @@ pub enum EnqueueError {
     IdConflict(JobId),
     #[error("job {0} has the uniqueness key")]
     UniqueConflict(JobId),
+    #[error("as many jobs wait in queue {0} as may")]
+    QueueFull(QueueName),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -283,6 +287,7 @@ pub(crate) struct Inner {
     sessions: sessions::Sessions,
     hub: Arc<hub::Hub>,
     contact: contact::Contact,
+    configs: configs::Configs,
     peers: peers::Peers,
     roster: roster::Roster,
     plans: ticks::Plans,
@@ -308,6 +313,7 @@ impl Engine {
         let grace_ms = config.lease_ttl_ms * 2 / 3;
         let inner = Arc::new(Inner {
             contact: contact::Contact::new(store.shards(), grace_ms),
+            configs: configs::Configs::default(),
             peers: peers::Peers::new(server.into_bytes()),
             roster: roster::Roster::default(),
             plans: ticks::Plans::default(),
@@ -329,6 +335,7 @@ impl Engine {
         tokio::spawn(dispatch::run(inner.clone(), inbox, inner.store.watch()));
         tokio::spawn(timers::run(inner.clone(), inner.store.watch()));
         tokio::spawn(peers::run(inner.clone(), inner.store.watch()));
+        tokio::spawn(configs::run(inner.clone(), inner.store.watch()));
         Self(inner)
     }
 

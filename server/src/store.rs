@@ -14,9 +14,10 @@ use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
     op::{Claim, Claimed, DocChange, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
-    queue::{QueueChange, QueueFacts},
+    queue::{QueueChange, QueueConfig, QueueFacts},
 };
 
+mod bounds;
 mod check;
 pub mod conformance;
 pub mod embedded;
@@ -222,6 +223,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Queues by name: those named, or all. Unknown names are left out.
     async fn queues(&self, names: Option<&[QueueName]>) -> Result<Vec<QueueFacts>, StoreError>;
+
+    /// The queues that are configured, by name.
+    async fn configs(&self) -> Result<Vec<(QueueName, QueueConfig)>, StoreError> {
+        let all = self.queues(None).await?;
+        let configured = |facts: QueueFacts| facts.config.map(|configured| (facts.name, configured.config));
+        Ok(all.into_iter().filter_map(configured).collect())
+    }
 
     /// Changes a queue, making it if need be; returns once every claim obeys. Durable on return.
     async fn set_queue(&self, name: QueueName, change: QueueChange) -> Result<QueueFacts, StoreError>;

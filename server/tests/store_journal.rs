@@ -115,8 +115,12 @@ impl Store for Journal {
 
     async fn claim(&self, _: Shard, claim: Claim) -> Result<Claimed, StoreError> {
         self.call(|machine, records, now, out| {
-            let (granted, more) = machine.claim(now, &claim, out);
-            Claimed { jobs: granted.into_iter().map(|granted| assemble::leased(granted, records)).collect(), more }
+            let handed = machine.claim(now, &claim, out);
+            Claimed {
+                jobs: handed.jobs.into_iter().map(|granted| assemble::leased(granted, records)).collect(),
+                more: handed.more,
+                opens_in_ms: handed.opens_in_ms,
+            }
         })
     }
 

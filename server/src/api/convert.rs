@@ -13,6 +13,7 @@ use crate::model::{
 };
 
 pub mod bulk;
+pub mod config;
 pub mod frame;
 pub mod job;
 pub mod lease;

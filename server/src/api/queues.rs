@@ -5,19 +5,20 @@ use tonic::Request;
 use super::{
     Answer, answer,
     convert::{
-        NOTE_BYTES, Parsed, at_most, bulk, count, name, positive_span,
+        NOTE_BYTES, Parsed, at_most, bulk, config, count, name, positive_span,
         queue::{queue, stats},
         size, token,
     },
-    status::ApiError,
+    status::{ApiError, Reason},
     unary,
 };
 use crate::{
-    engine::{Bulk, Engine, QueueView, Selector},
+    engine::{Bulk, ConfigureError, Engine, QueueView, Selector},
     model::{
         filter::{Filter, JOB_FIELDS, QUEUE_FIELDS},
         ids::QueueName,
         limits::{BULK_DEFAULT, BULK_MOST},
+        queue::QueueConfig,
     },
 };
 
@@ -95,28 +96,42 @@ impl Queues {
         Ok(v1::ResumeQueuesResponse { names: names.iter().map(ToString::to_string).collect() })
     }
 
-    /// Of the configuration, the shards so far: what else is asked for is refused, never ignored.
     async fn put(&self, request: v1::PutQueueRequest) -> Parsed<v1::PutQueueResponse> {
+        let ctx = unary(&self.engine);
         let name = name("name", &request.name)?;
-        if !request.etag.is_empty() {
-            return Err(ApiError::disabled_field("etag"));
-        }
-        if request.update_mask.is_some_and(|mask| mask.paths != ["shards"]) {
-            return Err(ApiError::disabled_field("update_mask"));
-        }
-        let config = request.config.unwrap_or_default();
-        let shards = config.shards;
-        if let Some(field) = not_yet(config) {
-            return Err(ApiError::disabled_field(format!("config.{field}")));
-        }
-        let most = self.engine.most_shards();
-        let wanted = u16::try_from(shards).ok().filter(|shards| *shards <= most);
-        let Some(wanted) = wanted else {
-            let message = format!("must be 0 to {most}, the number of shards of this store");
-            return Err(ApiError::field("config.shards", message));
+        let seen = config::seen(&request.etag)?;
+        let wanted = request.config.unwrap_or_default();
+        let mask = request.update_mask.map(|mask| mask.paths);
+        let there = self.engine.queues(Some(vec![name.clone()])).await?.pop();
+        let shards = there.as_ref().map_or(1, |view| view.shards);
+        let merge = |present: QueueConfig| {
+            let present = config::to_config(Some(&present), shards);
+            let merged = config::masked(present, wanted.clone(), mask.as_deref())?;
+            let shards = self.shards(merged.shards)?;
+            let read = config::config(ctx, &merged).and_then(|config| {
+                config::divisible(&config, shards)?;
+                Ok((config, shards))
+            });
+            read.map_err(|error| error.within("config"))
         };
-        let view = self.engine.widen(name, wanted.max(1)).await?;
+        let (_, width) = merge(there.and_then(|view| view.facts.config).map(|set| set.config).unwrap_or_default())?;
+        let configured = self.engine.configure(&name, seen, |present| merge(present).map(|(config, _)| config)).await;
+        configured.map_err(|error| match error {
+            ConfigureError::EtagMismatch => ApiError::new(Reason::EtagMismatch, error.to_string()).at("etag"),
+            ConfigureError::Refused(error) => error,
+            ConfigureError::Store(error) => error.into(),
+        })?;
+        let view = self.engine.widen(name, width).await?;
         Ok(v1::PutQueueResponse { queue: Some(queue(self.engine.wall_ms(), view)) })
+    }
+
+    /// The shards that are asked for; 0 = 1.
+    fn shards(&self, wanted: i32) -> Parsed<u16> {
+        let most = self.engine.most_shards();
+        let shards = u16::try_from(wanted).ok().filter(|shards| *shards <= most);
+        let refused =
+            || ApiError::field("config.shards", format!("must be 0 to {most}, the number of shards of this store"));
+        Ok(shards.ok_or_else(refused)?.max(1))
     }
 
     async fn purge(&self, request: v1::PurgeQueueRequest) -> Parsed<v1::PurgeQueueResponse> {
@@ -132,28 +147,6 @@ impl Queues {
         let done = self.engine.purge(bulk).await?;
         Ok(v1::PurgeQueueResponse { result: Some(bulk::to_result(question, done)) })
     }
-}
-
-/// A field of the configuration that is used and not supported yet.
-fn not_yet(config: v1::QueueConfig) -> Option<&'static str> {
-    let fields = [
-        ("max_running", config.max_running != 0),
-        ("rate_limit", config.rate_limit.is_some()),
-        ("max_running_per_key", config.max_running_per_key != 0),
-        ("rate_limit_per_key", config.rate_limit_per_key.is_some()),
-        ("key_weights", !config.key_weights.is_empty()),
-        ("max_depth", config.max_depth != 0),
-        ("retry", config.retry.is_some()),
-        ("timeout", config.timeout.is_some()),
-        ("ttl", config.ttl.is_some()),
-        ("retention", config.retention.is_some()),
-        ("dead_retention", config.dead_retention.is_some()),
-        ("max_finished", config.max_finished != 0),
-        ("max_dead", config.max_dead != 0),
-        ("durability", config.durability != 0),
-        ("note", !config.note.is_empty()),
-    ];
-    fields.into_iter().find_map(|(field, used)| used.then_some(field))
 }
 
 fn every_job_of(queue: &QueueName) -> Filter {

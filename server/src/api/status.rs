@@ -19,6 +19,8 @@ pub const DOMAIN: &str = "jobwire.dev";
 /// How long to wait before asking a store again that was not reachable.
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// How long to wait before sending new jobs to a store that was full.
+/// As many jobs wait in a queue as may: workers are at it.
+const QUEUE_RETRY: Duration = Duration::from_secs(1);
 const FULL_RETRY: Duration = Duration::from_secs(5);
 
 macro_rules! reasons {
@@ -50,7 +52,7 @@ reasons! {
     Aborted: EtagMismatch = "ETAG_MISMATCH", SessionMoved = "SESSION_MOVED";
     FailedPrecondition: JobRunning = "JOB_RUNNING", JobTerminal = "JOB_TERMINAL",
         RevisionUnsupported = "REVISION_UNSUPPORTED";
-    ResourceExhausted: StoreFull = "STORE_FULL", MessageTooLarge = "MESSAGE_TOO_LARGE",
+    ResourceExhausted: QueueFull = "QUEUE_FULL", StoreFull = "STORE_FULL", MessageTooLarge = "MESSAGE_TOO_LARGE",
         TooManyStreams = "TOO_MANY_STREAMS";
     Unavailable: ShuttingDown = "SHUTTING_DOWN", StoreUnavailable = "STORE_UNAVAILABLE", Overloaded = "OVERLOADED";
     Unimplemented: FeatureDisabled = "FEATURE_DISABLED";
@@ -270,6 +272,10 @@ impl From<EnqueueError> for ApiError {
                 .with("job_id", id.to_string())
                 .about("job", id.to_string()),
             EnqueueError::UniqueConflict(by) => Self::unique_conflict(by),
+            EnqueueError::QueueFull(ref queue) => Self::new(Reason::QueueFull, error.to_string())
+                .with("queue", queue.to_string())
+                .about("queue", queue.to_string())
+                .retry_after(QUEUE_RETRY),
             EnqueueError::Store(error) => error.into(),
         }
     }

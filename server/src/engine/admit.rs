@@ -6,7 +6,7 @@ use crate::model::{
     ids::{JobId, TypeName},
     job::{Body, Expiry, JobSpec, Payload, Start, Task, TaskCodec},
     op::{KeyHash, NewJob, UniqueKey},
-    policy::Policy,
+    policy::{Defaults, Policy},
 };
 
 /// Keys of a job as the store knows them: hashes, apart by queue.
@@ -44,9 +44,10 @@ pub fn keys(spec: &JobSpec) -> Keys {
     Keys { unique, idempotency }
 }
 
-/// The record that `spec` becomes under `id`, at `now_ms` on the wall clock.
-pub fn admit(spec: JobSpec, keys: Keys, id: JobId, now_ms: i64, codec: &dyn TaskCodec) -> NewJob {
-    let defaults = Policy::default();
+/// The record that `spec` becomes under `id`, at `now_ms` on the wall clock. What it does not say its queue says.
+pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: i64, codec: &dyn TaskCodec) -> NewJob {
+    let expiry = spec.expiry.or(defaults.ttl_ms.map(Expiry::AfterStart));
+    let defaults = defaults.policy();
     let policy = Policy {
         retry: spec.retry.over(defaults.retry),
         timeout_ms: spec.timeout_ms.unwrap_or(defaults.timeout_ms),
@@ -54,7 +55,7 @@ pub fn admit(spec: JobSpec, keys: Keys, id: JobId, now_ms: i64, codec: &dyn Task
         dead_retention_ms: spec.dead_retention_ms.unwrap_or(defaults.dead_retention_ms),
     };
     let start_ms = starts_at(spec.start, now_ms);
-    let expire_ms = match spec.expiry {
+    let expire_ms = match expiry {
         None => 0,
         Some(Expiry::At(ms)) => ms,
         Some(Expiry::AfterStart(ms)) => start_ms.saturating_add(ms),
@@ -81,6 +82,7 @@ pub fn admit(spec: JobSpec, keys: Keys, id: JobId, now_ms: i64, codec: &dyn Task
         content,
         unique: keys.unique,
         idempotency: keys.idempotency,
+        overshoots: false,
         body: Body { policy, task: codec.encode(task) }.encode(),
     }
 }

@@ -361,7 +361,11 @@ impl Dispatch {
     /// How many leases of `queue` member `key` may take now.
     fn share(&self, key: Key, queue: &QueueName) -> usize {
         let member = &self.members[&key];
-        let free = member.free();
+        let mut free = member.free();
+        if self.inner.configs.limits_starts(queue) {
+            // A lease is a start that counts: none for later.
+            free = free.min(member.concurrency().saturating_sub(member.in_use) as usize);
+        }
         let Some(index) = member.subscription(queue) else { return 0 };
         if free == 0 {
             return 0;
@@ -412,12 +416,16 @@ impl Dispatch {
                 lane.pausing = true;
                 let pause = RETRY.saturating_mul(1 << lane.failures.min(8)).min(RETRY_MOST);
                 lane.failures += 1;
-                try_later(self.events.clone(), queue.clone(), pause);
-                Claimed { jobs: Vec::new(), more: true }
+                later(pause, self.events.clone(), Event::TryAgain(queue.clone()));
+                Claimed { jobs: Vec::new(), more: true, opens_in_ms: None }
             }
         };
         lane.picked += claimed.jobs.len() as u64;
         lane.hints.set(shard, claimed.more || lane.woken);
+        if let Some(ms) = claimed.opens_in_ms {
+            let (events, queue) = (self.events.clone(), queue.clone());
+            later(Duration::from_millis(ms.max(0) as u64), events, Event::Look(queue));
+        }
         let (more, starved) = (lane.hints.any(), claimed.jobs.len() < wanted);
         self.inner.meters.started(&claimed.jobs);
         if lane.members.is_empty() {
@@ -462,10 +470,10 @@ impl Dispatch {
     }
 }
 
-fn try_later(events: mpsc::Sender<Event>, queue: QueueName, pause: Duration) {
+fn later(pause: Duration, events: mpsc::Sender<Event>, event: Event) {
     tokio::spawn(async move {
         tokio::time::sleep(pause).await;
-        _ = events.send(Event::TryAgain(queue)).await;
+        _ = events.send(event).await;
     });
 }
 

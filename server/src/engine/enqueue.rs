@@ -5,6 +5,7 @@ use crate::{
         ids::{JobId, QueueName},
         job::{Conflict, JobSpec, Parts, Payload},
         op::{Act, Guard, HeldBy, KeyKind, NewJob, Op, Put, Verdict},
+        policy::Defaults,
         state::{State, StateSet},
     },
     store::StoreError,
@@ -32,6 +33,9 @@ impl Engine {
     /// Records jobs; one answer per job, in order. `dry_run` checks without recording.
     pub async fn enqueue(&self, jobs: Vec<JobSpec>, dry_run: bool) -> Vec<Result<Enqueued, EnqueueError>> {
         let inner = &self.0;
+        if let Err(error) = inner.configured().await {
+            return jobs.iter().map(|_| Err(error.clone().into())).collect();
+        }
         let now_ms = inner.wall_ms();
         let mut wishes = Vec::with_capacity(jobs.len());
         let mut admitted = Vec::with_capacity(jobs.len());
@@ -55,7 +59,10 @@ impl Inner {
         let proposal = spec.id.unwrap_or_else(clock::uuid);
         let key = admit::keys(&spec);
         let id = JobId::stamp(proposal, self.store.place(spec.queue(), proposal, key.first()));
-        admit::admit(spec, key, id, now_ms, &*self.codec)
+        let config = self.configs.get(spec.queue());
+        let unset = Defaults::default();
+        let defaults = config.as_ref().map_or(&unset, |config| &config.defaults);
+        admit::admit(spec, defaults, key, id, now_ms, &*self.codec)
     }
 
     /// Errors are those of single calls to the store: jobs of other shards may be in.
@@ -69,7 +76,7 @@ impl Inner {
         for (((id, wish), keyed), put) in ids.into_iter().zip(&wishes).zip(keyed).zip(puts) {
             answers.push(match (put, keyed) {
                 (Ok(put @ Put::Held { .. }), Some(job)) => self.contend(job, wish, put).await,
-                (put, _) => put.map_err(EnqueueError::from).and_then(|put| recorded(id, put)),
+                (put, _) => put.map_err(EnqueueError::from).and_then(|put| recorded(id, &wish.queue, put)),
             });
         }
         let mut counted = self.meters.batch();
@@ -86,7 +93,7 @@ impl Inner {
         let (id, shard) = (job.id, job.id.shard());
         let mut put = first;
         for _ in 0..ROUNDS {
-            let Put::Held { by, key, job: holder } = put else { return recorded(id, put) };
+            let Put::Held { by, key, job: holder } = put else { return recorded(id, &wish.queue, put) };
             match self.resolve(&job, wish, by, key, holder).await? {
                 Resolved::Answer(answer) => return Ok(answer),
                 Resolved::Again => {
@@ -168,13 +175,14 @@ fn has_keys(job: &NewJob) -> bool {
     job.unique.is_some() || job.idempotency.is_some()
 }
 
-fn recorded(id: JobId, put: Put) -> Result<Enqueued, EnqueueError> {
+fn recorded(id: JobId, queue: &QueueName, put: Put) -> Result<Enqueued, EnqueueError> {
     match put {
         Put::Created { state, ready_ms } => Ok(Enqueued { id, status: Accepted::Created, state, ready_ms }),
         Put::Exists { state, ready_ms, same: true } => {
             Ok(Enqueued { id, status: Accepted::Duplicate, state, ready_ms })
         }
         Put::Exists { same: false, .. } => Err(EnqueueError::IdConflict(id)),
+        Put::QueueFull => Err(EnqueueError::QueueFull(queue.clone())),
         Put::Held { by, .. } => Err(EnqueueError::UniqueConflict(by)),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     model::{
         ids::{JobId, LeaseToken},
         job::{JobSpec, Meta, Parts},
-        op::{Effect, Guard, Op, Verdict},
+        op::{Effect, Guard, NewJob, Op, Verdict},
         policy::Policy,
         state::State,
         worker::{Ended, Rejection, RejectionReason, Report},
@@ -121,7 +121,8 @@ impl Inner {
         let child = |(index, spec): (usize, &JobSpec)| {
             let proposal = spec.id.unwrap_or_else(|| admit::spawned(parent.id, parent.delivery, index));
             let spec = JobSpec { parent: Some(parent.id), ..spec.clone() };
-            Effect::Put(self.admit(JobSpec { id: Some(proposal), ..spec }, now_ms))
+            let job = self.admit(JobSpec { id: Some(proposal), ..spec }, now_ms);
+            Effect::Put(NewJob { overshoots: true, ..job })
         };
         specs.iter().enumerate().map(child).collect()
     }

@@ -25,6 +25,8 @@ pub struct NewJob {
     pub unique: Option<UniqueKey>,
     /// Names the request: remembered for so many milliseconds even when the job is gone.
     pub idempotency: Option<(KeyHash, i64)>,
+    /// Recorded even in a queue that is full: work that goes on must not fail for want of room.
+    pub overshoots: bool,
     /// [`Body::encode`]d.
     pub body: Bytes,
 }
@@ -70,6 +72,8 @@ pub enum Put {
         ready_ms: i64,
         same: bool,
     },
+    /// As many jobs wait in the queue as may: nothing changed.
+    QueueFull,
     /// A key that it was to have is another job's: nothing changed.
     Held {
         by: JobId,
@@ -120,8 +124,11 @@ pub struct Leased {
 #[derive(Clone, Debug, Default)]
 pub struct Claimed {
     pub jobs: Vec<Leased>,
-    /// The queue may have more that could be claimed now. False proves that the next push will raise a wake.
+    /// The queue may have more that could be claimed now. False proves that the next push, or the next slot that becomes
+    /// free in a queue that is at its limit, will raise a wake.
     pub more: bool,
+    /// The queue's rate let no more through: it does again after so long. Nothing wakes for that.
+    pub opens_in_ms: Option<i64>,
 }
 
 /// Kinds of things that become due.

@@ -47,7 +47,7 @@ impl Default for RetryPolicy {
 }
 
 /// What a producer said of retries: `None` and empty lists take the default.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RetrySpec {
     pub max_attempts: Option<i32>,
     pub initial_delay_ms: Option<i64>,
@@ -77,6 +77,29 @@ impl RetrySpec {
             },
             max_crashes: self.max_crashes.unwrap_or(base.max_crashes),
             on_exhausted: self.on_exhausted.unwrap_or(base.on_exhausted),
+        }
+    }
+}
+
+/// What a queue says for jobs that do not say. `None` takes the server's own default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Defaults {
+    pub retry: RetrySpec,
+    pub timeout_ms: Option<i64>,
+    pub ttl_ms: Option<i64>,
+    pub retention_ms: Option<i64>,
+    pub dead_retention_ms: Option<i64>,
+}
+
+impl Defaults {
+    /// The policy of a job that says nothing.
+    pub fn policy(&self) -> Policy {
+        let own = Policy::default();
+        Policy {
+            retry: self.retry.clone().over(own.retry),
+            timeout_ms: self.timeout_ms.unwrap_or(own.timeout_ms),
+            retention_ms: self.retention_ms.unwrap_or(own.retention_ms),
+            dead_retention_ms: self.dead_retention_ms.unwrap_or(own.dead_retention_ms),
         }
     }
 }

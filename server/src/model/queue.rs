@@ -1,7 +1,83 @@
-//! Queues: their switch, their numbers.
+//! Queues: their switch, their configuration, their numbers.
 use serde::{Deserialize, Serialize};
 
-use super::{ids::QueueName, state::State};
+use super::{ids::QueueName, policy::Defaults, state::State};
+
+/// What users have set. Complete: a change replaces all of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueueConfig {
+    pub bounds: Bounds,
+    pub defaults: Defaults,
+    /// For people.
+    pub note: String,
+}
+
+/// What the store itself holds a queue to, in the step that would break it. 0 = no bound, or the usual one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Leases at once.
+    pub max_running: u32,
+    pub rate: Option<Rate>,
+    /// Jobs that have not been handed out and have not ended. Only new ones are refused.
+    pub max_depth: u64,
+    /// Finished records kept, DEAD ones apart: 0 = [`MAX_FINISHED`], -1 = no limit.
+    pub max_finished: i64,
+    /// DEAD records kept: 0 = [`MAX_DEAD`], -1 = no limit.
+    pub max_dead: i64,
+}
+
+impl Bounds {
+    /// Ended records of this kind that are kept.
+    pub fn most_kept(&self, state: State) -> usize {
+        let (set, usual) = match state {
+            State::Dead => (self.max_dead, MAX_DEAD),
+            _ => (self.max_finished, MAX_FINISHED),
+        };
+        match set {
+            0 => usual,
+            set => usize::try_from(set).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Whether jobs have to be handed out one by one as handlers are free, because a lease is a start that counts.
+    pub fn limits_starts(&self) -> bool {
+        self.max_running > 0 || self.rate.is_some()
+    }
+
+    /// The part of one of so many shards, where each is held to its own. Together they are the whole, unless that is less
+    /// than the number of shards: each lets one through, so that no shard stands still for ever.
+    pub fn part(&self, shard: u64, shards: u64) -> Self {
+        let part = |whole: u64| match whole {
+            0 => 0,
+            whole => (whole / shards + u64::from(shard < whole % shards)).max(1),
+        };
+        Self {
+            max_running: part(self.max_running.into()) as u32,
+            rate: self.rate.map(|rate| Rate {
+                burst: part(rate.burst.into()) as u32,
+                per_ms: rate.per_ms * shards as i64,
+                ..rate
+            }),
+            max_depth: part(self.max_depth),
+            ..*self
+        }
+    }
+}
+
+/// A token bucket: at most `burst` starts at once, and `max` more each `per_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    pub max: u32,
+    pub per_ms: i64,
+    pub burst: u32,
+}
+
+/// A configuration and its version, from 1, which changes with every write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Configured {
+    pub version: u64,
+    pub config: QueueConfig,
+}
 
 /// A closed queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +96,8 @@ pub enum QueueChange {
     Resume,
     /// Resume only if the pause's own end has come.
     ResumeIfDue,
+    /// Configure if the version is still this (0 = never configured); otherwise nothing. `None` forgets the configuration.
+    Configure(u64, Option<Box<QueueConfig>>),
 }
 
 /// What the store says of a queue.
@@ -27,6 +105,7 @@ pub enum QueueChange {
 pub struct QueueFacts {
     pub name: QueueName,
     pub pause: Option<Pause>,
+    pub config: Option<Configured>,
     /// Jobs per state, indexed by `State as usize`.
     pub counts: [u64; 11],
     /// When the job that has been READY for the longest became so; `None` = none is. Looks at the first in line of each
@@ -39,13 +118,40 @@ impl QueueFacts {
         self.counts[state as usize]
     }
 
+    /// Whether the configuration is this one now.
+    pub fn is_configured(&self, config: Option<&QueueConfig>) -> bool {
+        self.config.as_ref().map(|configured| &configured.config) == config
+    }
+
+    /// 0 = never configured.
+    pub fn version(&self) -> u64 {
+        self.config.as_ref().map_or(0, |configured| configured.version)
+    }
+
     /// Ended records kept, DEAD ones apart.
     pub fn finished(&self) -> u64 {
         [State::Succeeded, State::Cancelled, State::Expired, State::Discarded].into_iter().map(|s| self.count(s)).sum()
     }
 }
 
-/// Finished records kept per queue, DEAD ones apart.
+/// Finished records kept per queue, DEAD ones apart, unless it is configured.
 pub const MAX_FINISHED: usize = 100_000;
-/// DEAD records kept per queue.
+/// DEAD records kept per queue, unless it is configured.
 pub const MAX_DEAD: usize = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let rate = Some(Rate { max: 10, per_ms: 1_000, burst: 7 });
+        let whole = Bounds { max_running: 5, rate, max_depth: 100, ..Bounds::default() };
+        let parts: Vec<Bounds> = (0..3).map(|shard| whole.part(shard, 3)).collect();
+        assert_eq!(parts.iter().map(|part| part.max_running).collect::<Vec<_>>(), [2, 2, 1]);
+        assert_eq!(parts.iter().map(|part| part.max_depth).sum::<u64>(), 100);
+        assert_eq!(parts.iter().filter_map(|part| part.rate).map(|rate| rate.burst).collect::<Vec<_>>(), [3, 2, 2]);
+        assert!(parts.iter().all(|part| part.rate.is_some_and(|rate| (rate.max, rate.per_ms) == (10, 3_000))));
+        assert_eq!(whole.part(0, 1), whole);
+    }
+}

@@ -11,6 +11,7 @@ use super::SharedStore;
 use crate::model::time::{Clock, Now};
 
 pub mod admin;
+pub mod bounds;
 pub mod cancels;
 pub mod claims;
 pub mod grid;
@@ -138,6 +139,11 @@ macro_rules! store_conformance {
             queues::facts_are_exact,
             queues::wakes_on_the_edge_only,
             queues::lists_page_without_gaps,
+            bounds::a_configuration_stays_until_the_next,
+            bounds::no_more_run_than_may,
+            bounds::starts_keep_to_the_rate,
+            bounds::a_full_queue_takes_no_more,
+            bounds::as_many_ended_ones_are_kept_as_may,
             keys::a_job_holds_its_key_until_it_ends,
             keys::two_in_one_call_are_one,
             keys::a_key_until_the_start_is_free_once_handed_out,

@@ -21,7 +21,7 @@ use self::{
 };
 use super::{
     Cas, Disagreements, Doc, Durability, Exported, Mark, Store, StoreError, StoreInfo, Whole,
-    memory::{assemble, machine::Machine, write::Table},
+    memory::{assemble, claim::Handed, machine::Machine, write::Table},
 };
 use crate::model::{
     ids::{JobId, QueueName, Shard},
@@ -223,7 +223,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn claim(&self, _shard: Shard, claim: Claim) -> Result<Claimed, StoreError> {
-        let (granted, more) = self.ask(|reply| Request::Claim { claim, reply }).await?;
+        let Handed { jobs: granted, more, opens_in_ms } = self.ask(|reply| Request::Claim { claim, reply }).await?;
         let mut keys = Vec::with_capacity(granted.len());
         granted.iter().for_each(|granted| read::for_lease(&granted.found, &mut keys));
         let fetched = self.fetch(keys).await?;
@@ -234,7 +234,7 @@ impl Store for EmbeddedStore {
             }
         }
         let jobs = granted.into_iter().map(|granted| assemble::leased(granted, &fetched)).collect();
-        Ok(Claimed { jobs, more })
+        Ok(Claimed { jobs, more, opens_in_ms })
     }
 
     async fn apply(&self, _shard: Shard, ops: Vec<Op>) -> Result<Vec<Verdict>, StoreError> {

@@ -18,7 +18,7 @@ use crate::model::{
 
 mod apply;
 pub mod assemble;
-mod claim;
+pub(in crate::store) mod claim;
 mod codec;
 mod due;
 pub mod export;
@@ -101,9 +101,10 @@ impl Store for MemoryStore {
     async fn claim(&self, _: Shard, claim: Claim) -> Result<Claimed, StoreError> {
         self.write_then(
             |machine, now, out| machine.claim(now, &claim, out),
-            |(granted, more), sides| Claimed {
-                jobs: granted.into_iter().map(|granted| assemble::leased(granted, sides)).collect(),
-                more,
+            |handed, sides| Claimed {
+                jobs: handed.jobs.into_iter().map(|granted| assemble::leased(granted, sides)).collect(),
+                more: handed.more,
+                opens_in_ms: handed.opens_in_ms,
             },
         )
     }

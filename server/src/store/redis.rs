@@ -26,7 +26,7 @@ use crate::model::{
     ids::{JobId, QueueName, Shard},
     job::{LogLine, Meta, Parts, Record},
     op::{Claim, Claimed, DocChange, DueList, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
-    queue::{QueueChange, QueueFacts},
+    queue::{QueueChange, QueueConfig, QueueFacts},
     time::Clock,
 };
 
@@ -35,6 +35,7 @@ mod audit;
 mod check;
 mod claim;
 mod clock;
+mod config;
 pub mod conn;
 mod docs;
 mod due;
@@ -235,6 +236,10 @@ impl Store for RedisStore {
 
     async fn queues(&self, names: Option<&[QueueName]>) -> Result<Vec<QueueFacts>, StoreError> {
         self.core.queues(names).await
+    }
+
+    async fn configs(&self) -> Result<Vec<(QueueName, QueueConfig)>, StoreError> {
+        self.core.configs().await
     }
 
     async fn set_queue(&self, name: QueueName, change: QueueChange) -> Result<QueueFacts, StoreError> {

@@ -8,7 +8,7 @@ use crate::model::{
     ids::{JobId, QueueName, Shard, TypeName},
     job::LogLine,
     op::KeyHash,
-    queue::Pause,
+    queue::{Configured, Pause},
 };
 
 /// Bytes of a page, about. The first job always fits.
@@ -58,6 +58,7 @@ pub enum Whole {
 pub struct WholeQueue {
     pub name: QueueName,
     pub pause: Option<Pause>,
+    pub config: Option<Configured>,
     /// Over how many shards it is spread.
     pub width: u16,
     /// How its jobs are placed, for a store with as many shards.

@@ -108,6 +108,7 @@ mod tests {
             facts: QueueFacts {
                 name: "mail".parse().expect("a name"),
                 pause: None,
+                config: None,
                 counts,
                 oldest_ready_ms: Some(1_000),
             },

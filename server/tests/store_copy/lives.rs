@@ -132,6 +132,7 @@ async fn thousands_of_jobs_of_many_shards_and_a_wide_queue() {
             content: n as u64,
             unique: None,
             idempotency: None,
+            overshoots: false,
             body: body("task"),
         };
         if n % 3 > 0 && shard != first.store.shards_of(&name(queue))[0] {

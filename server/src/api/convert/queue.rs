@@ -1,7 +1,7 @@
 //! Queues and their numbers as they are shown and filtered.
 use jobwire_proto::v1;
 
-use super::{to_span, to_time};
+use super::{config, to_span, to_time};
 use crate::{
     engine::{Percentiles, QueueView, Rates},
     model::{
@@ -12,17 +12,19 @@ use crate::{
 
 pub fn queue(now_ms: i64, view: QueueView) -> v1::Queue {
     let stats = stats(now_ms, &view);
+    let set = view.facts.config.as_ref().map(|configured| &configured.config);
+    let (config, etag) = (config::to_config(set, view.shards), config::etag(&view));
     let pause = view.facts.pause;
     v1::Queue {
         name: view.facts.name.to_string(),
-        config: Some(v1::QueueConfig { shards: i32::from(view.shards), ..v1::QueueConfig::default() }),
+        config: Some(config),
         stats: Some(stats),
         paused: pause.is_some(),
         pause_time: pause.as_ref().map(|pause| to_time(pause.pause_ms)),
         resume_time: pause.as_ref().and_then(|pause| pause.resume_ms).map(to_time),
         pause_actor: pause.as_ref().map(|pause| pause.actor.clone()).unwrap_or_default(),
         pause_reason: pause.map(|pause| pause.reason).unwrap_or_default(),
-        etag: String::new(),
+        etag,
     }
 }
 

@@ -169,7 +169,7 @@ pub fn timeout(ctx: Ctx<'_>, field: &str, value: Option<&prost_types::Duration>)
     value.map(|value| positive_span(field, value, ctx.limits.timeout_ms)).transpose()
 }
 
-fn retention(ctx: Ctx<'_>, field: &str, value: Option<&prost_types::Duration>) -> Parsed<Option<i64>> {
+pub fn retention(ctx: Ctx<'_>, field: &str, value: Option<&prost_types::Duration>) -> Parsed<Option<i64>> {
     value.map(|value| span(field, value, ctx.limits.delay_ms)).transpose()
 }
 

@@ -85,6 +85,7 @@ impl Kit {
             content: 7,
             unique: None,
             idempotency: None,
+            overshoots: false,
             body: body("task"),
         }
     }

@@ -20,8 +20,9 @@ use crate::{
     store::{
         Cas, Disagreements, Doc, Mark, StoreError, Whole,
         memory::{
+            claim::Handed,
             export::Page,
-            machine::{Corrupt, Found, Granted, Machine},
+            machine::{Corrupt, Found, Machine},
             write::Output,
         },
     },
@@ -40,7 +41,7 @@ pub(crate) enum Request {
     },
     Claim {
         claim: Claim,
-        reply: oneshot::Sender<(Vec<Granted>, bool)>,
+        reply: oneshot::Sender<Handed>,
     },
     Apply {
         ops: Vec<Op>,

@@ -9,7 +9,18 @@ use super::{
     write::Output,
 };
 use crate::model::{op::Claim, state::State, time::Now};
-use crate::store::slot::{Stamp, flag};
+use crate::store::{
+    bounds,
+    slot::{Stamp, flag},
+};
+
+/// The answer to a claim.
+#[derive(Debug, Default)]
+pub struct Handed {
+    pub jobs: Vec<Granted>,
+    pub more: bool,
+    pub opens_in_ms: Option<i64>,
+}
 
 /// What a claim has taken so far.
 struct Picked {
@@ -21,14 +32,17 @@ struct Picked {
 }
 
 impl Machine {
-    /// Leases READY jobs of one queue. Also tells whether more could be claimed.
-    pub fn claim(&mut self, now: Now, claim: &Claim, out: &mut Output) -> (Vec<Granted>, bool) {
-        let Some(number) = self.queue_names.find(&claim.queue) else { return (Vec::new(), false) };
-        if self.queues[number as usize].pause.is_some() {
-            self.queues[number as usize].quiet = true;
-            return (Vec::new(), false);
+    /// Leases READY jobs of one queue, no more than its bounds allow.
+    pub fn claim(&mut self, now: Now, claim: &Claim, out: &mut Output) -> Handed {
+        let Some(number) = self.queue_names.find(&claim.queue) else { return Handed::default() };
+        let queue = &mut self.queues[number as usize];
+        if queue.pause.is_some() {
+            queue.quiet = true;
+            return Handed::default();
         }
-        let want = claim.secrets.len();
+        let (bounds, running) = (queue.bounds(), queue.list(State::Running).len());
+        let admitted = bounds::admit(&bounds, running, &mut queue.bucket, now.mono_ms, claim.secrets.len());
+        let want = admitted.most;
         let mut picked = Picked { slots: Vec::with_capacity(want), bytes: claim.bytes, cut: false };
         // From below first: what is taken from above must not use up the room that keeps the lowest from starving.
         for level in (0..LEVELS).rev() {
@@ -40,16 +54,22 @@ impl Machine {
         }
         picked.slots.rotate_left(from_bottom);
 
-        let more = picked.cut || picked.slots.len() == want && self.has_claimable(now, number);
-        self.queues[number as usize].quiet = !more;
+        let rest = picked.cut || picked.slots.len() == want && self.has_claimable(now, number);
+        let opens_in_ms = admitted.opens_in_ms.filter(|_| rest && !picked.cut);
+        let held = rest && !picked.cut && admitted.held;
+        let more = rest && !held && opens_in_ms.is_none();
+        let queue = &mut self.queues[number as usize];
+        queue.quiet = !more;
+        queue.held = held;
+        queue.bucket.spend(picked.slots.len());
         out.writes.reserve(picked.slots.len());
-        let mut granted = Vec::with_capacity(picked.slots.len());
+        let mut jobs = Vec::with_capacity(picked.slots.len());
         for (at, secret) in picked.slots.into_iter().zip(claim.secrets.iter().copied()) {
             self.grant(now, claim, at, secret, out);
-            granted.push(Granted { found: self.found(at), secret });
+            jobs.push(Granted { found: self.found(at), secret });
         }
         self.finish_call(out);
-        (granted, more)
+        Handed { jobs, more, opens_in_ms }
     }
 
     /// Takes jobs out of one READY list until `most` are picked in all or the bytes are used up.

@@ -11,7 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::slot::{Extra, Reader, Slot, Stamp, flag};
 use crate::{
-    model::{ids::JobId, job::CancelRequest, op::KeyHash, queue::Pause, state::State},
+    model::{
+        ids::JobId,
+        job::CancelRequest,
+        op::KeyHash,
+        queue::{Configured, Pause},
+        state::State,
+    },
     store::Doc,
 };
 
@@ -150,20 +156,37 @@ fn fields(row: u64, value: &[u8]) -> Option<Slot> {
     Some(slot)
 }
 
-/// What is kept of a name: its number and, for a queue, its pause.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// What is kept of a name: its number and, for a queue, its pause and its configuration.
+#[derive(Debug, PartialEq)]
 pub(super) struct NameRecord {
     pub number: u32,
     pub pause: Option<Pause>,
+    pub config: Option<Configured>,
+}
+
+impl NameRecord {
+    pub fn new(number: u32) -> Self {
+        Self { number, pause: None, config: None }
+    }
 }
 
 pub(super) fn write_name(record: &NameRecord) -> Bytes {
-    postcard::to_extend(record, vec![VERSION]).expect("plain data always encodes").into()
+    let spelled = postcard::to_extend(&(record.number, &record.pause), vec![VERSION]);
+    let with_config = |bytes| match &record.config {
+        None => Ok(bytes),
+        Some(config) => postcard::to_extend(config, bytes),
+    };
+    spelled.and_then(with_config).expect("plain data always encodes").into()
 }
 
 pub(super) fn read_name(value: &[u8]) -> Option<NameRecord> {
     let (version, rest) = value.split_first()?;
-    if *version == VERSION { postcard::from_bytes(rest).ok() } else { None }
+    if *version != VERSION {
+        return None;
+    }
+    let ((number, pause), rest) = postcard::take_from_bytes(rest).ok()?;
+    let config = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest).ok()?) };
+    Some(NameRecord { number, pause, config })
 }
 
 /// A document that has a time.
@@ -206,6 +229,7 @@ pub(super) mod named {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::queue::QueueConfig;
 
     fn slot(extra: Option<Extra>) -> Slot {
         Slot {
@@ -299,7 +323,12 @@ mod tests {
     #[test]
     fn names_and_documents_read_back() {
         let pause = Pause { reason: "r".to_owned(), actor: "a".to_owned(), pause_ms: 1, resume_ms: Some(2) };
-        let record = NameRecord { number: 300, pause: Some(pause) };
+        let record = NameRecord { number: 300, pause: Some(pause), config: None };
+        assert_eq!(read_name(&write_name(&record)), Some(record));
+        let record = NameRecord {
+            config: Some(Configured { version: 3, config: QueueConfig::default() }),
+            ..NameRecord::new(7)
+        };
         assert_eq!(read_name(&write_name(&record)), Some(record));
         assert_eq!(read_name(&[9, 1]), None);
         for due_ms in [0, 1_764_000_000_000] {

@@ -8,7 +8,6 @@ use std::{
 
 use super::{
     machine::Machine,
-    place::most_kept,
     queue::{DEAD, FINISHED, Spot, by_time},
 };
 use crate::model::{
@@ -141,7 +140,7 @@ impl Machine {
     /// The oldest records of these states, as many as there are too many.
     fn excess(&self, number: u32, states: &[State]) -> impl Iterator<Item = Spot> {
         let queue = &self.queues[number as usize];
-        let most = states.first().map_or(0, |state| most_kept(*state));
+        let most = states.first().map_or(0, |state| queue.bounds().most_kept(*state));
         queue.oldest(states).take(queue.kept(states).saturating_sub(most))
     }
 

@@ -12,7 +12,14 @@ use super::{
     write::{Key, Output, Table, Write},
 };
 use crate::{
-    model::{job::LogLine, limits::ATTEMPTS_KEPT, op::KeyHash, queue::QueueChange, state::State, time::Now},
+    model::{
+        job::LogLine,
+        limits::ATTEMPTS_KEPT,
+        op::KeyHash,
+        queue::{Configured, QueueChange},
+        state::State,
+        time::Now,
+    },
     store::{
         slot::{Slot, Stamp, flag},
         whole::{Exported, Mark, PAGE_BYTES, Run, Whole, WholeJob, WholeKey, WholeQueue},
@@ -128,10 +135,15 @@ impl Machine {
     }
 
     fn named(&self) -> Vec<Whole> {
-        let queues = self
-            .queues(None)
-            .into_iter()
-            .map(|facts| Whole::Queue(WholeQueue { name: facts.name, pause: facts.pause, width: 1, lists: None }));
+        let queues = self.queues(None).into_iter().map(|facts| {
+            Whole::Queue(WholeQueue {
+                name: facts.name,
+                pause: facts.pause,
+                config: facts.config,
+                width: 1,
+                lists: None,
+            })
+        });
         let shard = crate::model::ids::Shard(0);
         let docs = self.docs("").into_iter().map(|(key, doc)| Whole::Doc { shard, key, doc });
         let floor = (self.doc_floor > 0).then_some(Whole::DocFloor(shard, self.doc_floor));
@@ -210,6 +222,9 @@ impl Machine {
             match thing {
                 Whole::Queue(queue) => {
                     self.queue_number(&queue.name, out);
+                    if let Some(Configured { config, .. }) = queue.config {
+                        self.set_queue(now, &queue.name, QueueChange::Configure(0, Some(Box::new(config))), out);
+                    }
                     if let Some(pause) = queue.pause {
                         self.set_queue(now, &queue.name, QueueChange::Pause(pause), out);
                     }

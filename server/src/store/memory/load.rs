@@ -10,7 +10,10 @@ use super::{
     write::{Key, Table},
 };
 use crate::model::{ids::Name, state::State, time::Now};
-use crate::store::slot::{Stamp, flag};
+use crate::store::{
+    bounds::Bucket,
+    slot::{Stamp, flag},
+};
 
 impl Machine {
     /// Takes one live record of the tables that the machine holds in memory: job facts and everything named.
@@ -60,6 +63,7 @@ impl Machine {
             let queue = &mut self.queues[number as usize];
             queue.name = name;
             queue.pause = record.pause;
+            queue.config = record.config;
         } else if let Some(name) = key.strip_prefix(named::KEY) {
             if !self.load_key(name, value) {
                 return Err(corrupt());
@@ -134,6 +138,7 @@ impl Machine {
         self.timers.trims = index(trims);
         for (number, queue) in self.queues.iter_mut().enumerate() {
             queue.next_start = queue.earliest_start();
+            queue.bucket = Bucket::empty(now.mono_ms);
             self.timers.starts.extend(queue.next_start.map(|at| (at, number as u32)));
             let opens = queue.pause.as_ref().and_then(|pause| pause.resume_ms);
             self.timers.opens.extend(opens.map(|at| (at, number as u32)));

@@ -14,6 +14,7 @@ use super::{
     index::{Ids, Timers},
     keys::Keys,
     names::Names,
+    place::is_over,
     queue::{Queue, Spot},
     slab::Slab,
     write::{Key, Output, Sides, Table, Write},
@@ -55,6 +56,8 @@ pub struct Machine {
     pub(super) arrival: i64,
     /// The latest arrival at a front; counts down.
     pub(super) front: i64,
+    /// Queues that were at their limit when a lease of theirs ended in this call.
+    pub(super) freed: Vec<u32>,
     pub(super) encoder: Encoder,
     /// While loading: the latest arrival among those that wait for a time.
     pub(super) loaded_ties: i64,
@@ -98,6 +101,9 @@ impl Machine {
         {
             return held;
         }
+        if !job.overshoots && self.is_full(&job) {
+            return Put::QueueFull;
+        }
         if let Err(there) = self.ids.insert(&self.slab, job.id, self.slab.next()) {
             let there = &self.slab[there];
             return Put::Exists { state: there.state, ready_ms: there.ready.get(), same: there.content == job.content };
@@ -115,6 +121,14 @@ impl Machine {
         self.attach(now, at, out);
         self.take_keys(now, &job, out);
         Put::Created { state: self.slab[at].state, ready_ms: self.slab[at].ready.get() }
+    }
+
+    /// Whether as many jobs wait as may, and this is not one of them.
+    fn is_full(&self, job: &NewJob) -> bool {
+        let Some(number) = self.queue_names.find(&job.queue) else { return false };
+        let queue = &self.queues[number as usize];
+        let most = queue.bounds().max_depth;
+        most > 0 && queue.depth() as u64 >= most && self.ids.find(&self.slab, job.id).is_none()
     }
 
     /// The job with this id.
@@ -183,7 +197,7 @@ impl Machine {
     pub fn set_queue(&mut self, now: Now, name: &QueueName, change: QueueChange, out: &mut Output) -> QueueFacts {
         let number = self.queue_number(name, out);
         let queue = &mut self.queues[number as usize];
-        let old = queue.pause.clone();
+        let (old, old_config) = (queue.pause.clone(), queue.config.clone());
         match change {
             QueueChange::Pause(pause) => queue.pause = Some(pause),
             QueueChange::Resume => queue.pause = None,
@@ -191,9 +205,11 @@ impl Machine {
                 let due = |pause: &Pause| pause.resume_ms.is_some_and(|at| at <= now.wall_ms);
                 queue.pause.take_if(|pause| due(pause));
             }
+            QueueChange::Configure(expect, config) => queue.configure(now, expect, config),
         }
-        if queue.pause != old {
+        if queue.pause != old || queue.config != old_config {
             let new = queue.pause.clone();
+            let config = queue.config.clone();
             let ends = |pause: &Option<Pause>| pause.as_ref().and_then(|pause| pause.resume_ms);
             if let Some(at) = ends(&old) {
                 self.timers.opens.remove(&(at, number));
@@ -204,14 +220,28 @@ impl Machine {
             }
             out.wakes.push(Wake::Queue(name.clone()));
             if new.is_none() && self.has_claimable(now, number) {
-                self.queues[number as usize].quiet = false;
+                let queue = &mut self.queues[number as usize];
+                (queue.quiet, queue.held) = (false, false);
                 out.wakes.push(Wake::Ready(name.clone()));
             }
-            let record = write_name(&NameRecord { number, pause: new });
+            self.count_surplus(now, number);
+            let record = write_name(&NameRecord { number, pause: new, config });
             out.writes.push(Write::Set(Key::Named(format!("{}{name}", named::QUEUE)), record));
         }
         self.finish_call(out);
         self.facts(number)
+    }
+
+    /// The number of ended records that the queue keeps may be another one now.
+    fn count_surplus(&mut self, now: Now, number: u32) {
+        let is_over = is_over(&self.queues[number as usize]);
+        match is_over {
+            true => {
+                self.timers.over.insert(number);
+                self.timers.note_wall(now.wall_ms);
+            }
+            false => _ = self.timers.over.remove(&number),
+        }
     }
 
     /// The number of a queue, made if need be.
@@ -219,7 +249,7 @@ impl Machine {
         let (number, new) = self.queue_names.number(name);
         if new {
             self.queues.push(Queue::new(name.clone()));
-            let record = write_name(&NameRecord { number, pause: None });
+            let record = write_name(&NameRecord::new(number));
             out.writes.push(Write::Set(Key::Named(format!("{}{name}", named::QUEUE)), record));
         }
         number
@@ -228,7 +258,7 @@ impl Machine {
     pub(super) fn kind_number(&mut self, name: &TypeName, out: &mut Output) -> u32 {
         let (number, new) = self.kinds.number(name);
         if new {
-            let record = write_name(&NameRecord { number, pause: None });
+            let record = write_name(&NameRecord::new(number));
             out.writes.push(Write::Set(Key::Named(format!("{}{name}", named::TYPE)), record));
         }
         number

@@ -8,7 +8,6 @@ use crate::model::{
     ids::Shard,
     op::{Place, Wake},
     policy::TOMBSTONE_MS,
-    queue::{MAX_DEAD, MAX_FINISHED},
     state::State,
     time::Now,
 };
@@ -65,7 +64,7 @@ impl Machine {
                 timers.trims.insert(Spot::new(slot.until.get(), at));
                 timers.note_wall(slot.until.get());
                 let states = Queue::kept_together(slot.state);
-                if queue.kept(states) > most_kept(slot.state) {
+                if queue.kept(states) > queue.bounds().most_kept(slot.state) {
                     timers.over.insert(number);
                     let oldest = queue.first(states);
                     timers.note_wall(oldest.map_or(0, |spot| self.slab[spot.slot].finish.get()) + TOMBSTONE_MS);
@@ -93,6 +92,9 @@ impl Machine {
                 queue.next_start = new;
             }
             State::Running => {
+                if queue.held {
+                    self.freed.push(number);
+                }
                 timers.leases.remove(&Spot::new(slot.until.get(), at));
                 if let Some(deadline) = slot.cancel_deadline() {
                     timers.cancels.remove(&Spot::new(deadline, at));
@@ -125,6 +127,15 @@ impl Machine {
 
     /// Says what every call has to say at its end.
     pub(super) fn finish_call(&mut self, out: &mut Output) {
+        for number in std::mem::take(&mut self.freed) {
+            let queue = &mut self.queues[number as usize];
+            let running = queue.list(State::Running).len();
+            if queue.held && running < queue.bounds().max_running as usize {
+                queue.held = false;
+                queue.quiet = false;
+                out.wakes.push(Wake::Ready(queue.name.clone()));
+            }
+        }
         if self.timers.take_early() {
             out.wakes.push(Wake::Timer(Shard(0)));
         }
@@ -147,14 +158,8 @@ impl Machine {
     }
 }
 
-/// Ended records of this kind that a queue keeps.
-pub(super) const fn most_kept(state: State) -> usize {
-    match state {
-        State::Dead => MAX_DEAD,
-        _ => MAX_FINISHED,
-    }
-}
-
 pub(super) fn is_over(queue: &Queue) -> bool {
-    [State::Succeeded, State::Dead].into_iter().any(|state| queue.kept(Queue::kept_together(state)) > most_kept(state))
+    let bounds = queue.bounds();
+    let over = |state| queue.kept(Queue::kept_together(state)) > bounds.most_kept(state);
+    [State::Succeeded, State::Dead].into_iter().any(over)
 }

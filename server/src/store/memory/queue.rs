@@ -3,10 +3,11 @@ use std::{cmp::Ordering, collections::BTreeSet};
 
 use crate::model::{
     ids::QueueName,
-    queue::{Pause, QueueFacts},
+    queue::{Bounds, Configured, Pause, QueueConfig, QueueFacts},
     state::State,
+    time::Now,
 };
-use crate::store::slot::Slot;
+use crate::store::{bounds::Bucket, slot::Slot};
 
 /// Priorities, and so READY lists per queue.
 pub(super) const LEVELS: usize = 9;
@@ -73,6 +74,11 @@ pub(super) mod by_time {
 pub(super) struct Queue {
     pub name: QueueName,
     pub pause: Option<Pause>,
+    pub config: Option<Configured>,
+    /// What its rate has left; looked at only while there is one.
+    pub bucket: Bucket,
+    /// A claim took less than there was because as many jobs run as may: the next that ends raises a wake.
+    pub held: bool,
     /// READY jobs, highest priority first.
     pub ready: [BTreeSet<Spot>; LEVELS],
     /// The other states' jobs, indexed by `State as usize`.
@@ -90,6 +96,9 @@ impl Queue {
         Self {
             name,
             pause: None,
+            config: None,
+            bucket: Bucket::default(),
+            held: false,
             ready: Default::default(),
             lists: Default::default(),
             expired_to: [None; LEVELS],
@@ -134,6 +143,29 @@ impl Queue {
         } else {
             self.lists[state as usize] = list;
         }
+    }
+
+    /// Takes another configuration if it was decided on the present one.
+    pub fn configure(&mut self, now: Now, expect: u64, config: Option<Box<QueueConfig>>) {
+        if self.config.as_ref().map_or(0, |configured| configured.version) != expect {
+            return;
+        }
+        let old = self.bounds().rate;
+        self.config = config.map(|config| Configured { version: expect + 1, config: *config });
+        match self.bounds().rate {
+            Some(rate) if old.is_none() => self.bucket = Bucket::full(rate, now.mono_ms),
+            _ => {}
+        }
+    }
+
+    pub fn bounds(&self) -> Bounds {
+        self.config.as_ref().map(|configured| configured.config.bounds).unwrap_or_default()
+    }
+
+    /// Jobs that have not been handed out and have not ended.
+    pub fn depth(&self) -> usize {
+        let waiting = [State::Scheduled, State::Retrying, State::Blocked];
+        self.ready_len() + waiting.iter().map(|state| self.list(*state).len()).sum::<usize>()
     }
 
     pub fn ready_len(&self) -> usize {
@@ -183,7 +215,13 @@ impl Queue {
             counts[state as usize] =
                 if state == State::Ready { self.ready_len() } else { self.list(state).len() } as u64;
         }
-        QueueFacts { name: self.name.clone(), pause: self.pause.clone(), counts, oldest_ready_ms }
+        QueueFacts {
+            name: self.name.clone(),
+            pause: self.pause.clone(),
+            config: self.config.clone(),
+            counts,
+            oldest_ready_ms,
+        }
     }
 }
 

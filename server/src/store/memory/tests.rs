@@ -40,6 +40,7 @@ fn job(n: u128) -> NewJob {
         content: 1,
         unique: None,
         idempotency: None,
+        overshoots: false,
         body: "body".into(),
     }
 }
@@ -81,7 +82,7 @@ fn loaded(slots: &[Slot]) -> Machine {
         machine.load(meta_key(slot.row.get() as u64), &encoder.meta(slot)).expect("it was just written");
     }
     for key in ["queue/mail", "type/send"] {
-        let record = write_name(&NameRecord { number: 0, pause: None });
+        let record = write_name(&NameRecord::new(0));
         machine.load(Key::Named(key.to_owned()), &record).expect("it was just written");
     }
     machine.loaded(NOW, 30_000).expect("the records fit together");
@@ -97,7 +98,7 @@ fn apply(machine: &mut Machine, id: JobId, guard: Guard, act: Act) -> (Verdict, 
 
 fn claim(machine: &mut Machine, secrets: Vec<u64>, out: &mut Output) -> Vec<JobId> {
     let claim = Claim { queue: name("mail"), secrets, from_bottom: 0, bytes: 1_000, lease_ms: 10_000, started: false };
-    let (granted, _) = machine.claim(NOW, &claim, out);
+    let granted = machine.claim(NOW, &claim, out).jobs;
     granted.into_iter().map(|granted| granted.found.meta.id).collect()
 }
 
@@ -151,7 +152,7 @@ fn contradictions_are_refused_with_the_record_named() {
 
     let mut machine = Machine::new();
     let named = |machine: &mut Machine, key: &str, number| {
-        machine.load(Key::Named(key.to_owned()), &write_name(&NameRecord { number, pause: None }))
+        machine.load(Key::Named(key.to_owned()), &write_name(&NameRecord::new(number)))
     };
     named(&mut machine, "queue/mail", 1).expect("a queue");
     let same = named(&mut machine, "queue/post", 1).expect_err("the number is taken");

@@ -39,7 +39,7 @@ impl Core {
             rest.bytes = rest.bytes.saturating_sub(bytes);
             rest.from_bottom = rest.from_bottom.saturating_sub(wanted);
             all.jobs.append(&mut claimed.jobs);
-            all.more = claimed.more;
+            (all.more, all.opens_in_ms) = (claimed.more, claimed.opens_in_ms);
             if done || !all.more {
                 return Ok(all);
             }
@@ -74,8 +74,9 @@ impl Core {
         arg(number.to_string());
         args.push(claim.secrets.iter().flat_map(|secret| secret.to_le_bytes()).collect());
         let answer = self.eval_parts(shard, &CLAIM, &args).await?;
-        let [more, jobs] = &answer[..] else { return Err(value::unexpected(&Value::Array(answer))) };
-        let mut claimed = Claimed { jobs: Vec::new(), more: value::int(more)? == 1 };
+        let [more, jobs, opens_in] = &answer[..] else { return Err(value::unexpected(&Value::Array(answer))) };
+        let opens_in_ms = Some(value::int(opens_in)?).filter(|ms| *ms >= 0);
+        let mut claimed = Claimed { jobs: Vec::new(), more: value::int(more)? == 1, opens_in_ms };
         let mut records = Vec::new();
         for job in value::list(jobs)? {
             let [id, record, body, outcome, checkpoint] = value::list(job)? else { return Err(value::unexpected(job)) };

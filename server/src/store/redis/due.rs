@@ -18,7 +18,6 @@ use crate::{
         limits::STORE_BATCH,
         op::{Due, DueKind, DueList},
         policy::TOMBSTONE_MS,
-        queue::{MAX_DEAD, MAX_FINISHED},
         state::State,
     },
     store::StoreError,
@@ -136,10 +135,11 @@ impl Core {
         dead: bool,
         limit: usize,
     ) -> Result<Surplus, StoreError> {
-        let (states, most): (&[State], usize) = match dead {
-            true => (&[State::Dead], MAX_DEAD),
-            false => (&[State::Succeeded, State::Cancelled, State::Expired, State::Discarded], MAX_FINISHED),
+        let states: &[State] = match dead {
+            true => &[State::Dead],
+            false => &[State::Succeeded, State::Cancelled, State::Expired, State::Discarded],
         };
+        let most = self.bounds(shard, queue).await?.most_kept(states[0]);
         let keys: Vec<String> = states.iter().map(|state| self.layout.key(shard, by_time(queue, *state))).collect();
         let mut pipe = redis::Pipeline::new();
         keys.iter().for_each(|key| _ = pipe.cmd("ZCARD").arg(key));

@@ -82,7 +82,13 @@ impl Core {
         for facts in self.queues(None).await? {
             let lists = self.placing.written(&facts.name).map(|lists| (self.layout.shards(), lists));
             let width = self.placing.width(&facts.name);
-            things.push(Whole::Queue(WholeQueue { name: facts.name, pause: facts.pause, width, lists }));
+            things.push(Whole::Queue(WholeQueue {
+                name: facts.name,
+                pause: facts.pause,
+                config: facts.config,
+                width,
+                lists,
+            }));
         }
         for shard in self.layout.all() {
             let docs = self.docs(shard, "").await?.into_iter();

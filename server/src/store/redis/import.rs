@@ -12,7 +12,7 @@ use super::{
 use crate::{
     model::{
         ids::{JobId, Shard},
-        queue::QueueChange,
+        queue::{Configured, QueueChange},
         schedule,
         state::State,
     },
@@ -76,6 +76,9 @@ impl Core {
         }
         for shard in self.placing.shards_of(&queue.name) {
             self.take_number(shard, Of::Queue, &queue.name).await?;
+        }
+        if let Some(Configured { config, .. }) = queue.config {
+            self.set_queue(queue.name.clone(), QueueChange::Configure(0, Some(Box::new(config)))).await?;
         }
         if let Some(pause) = queue.pause {
             self.set_queue(queue.name, QueueChange::Pause(pause)).await?;

@@ -62,6 +62,7 @@ impl Item for NewJob {
                 push_keys(&mut args, now, place + 1, job);
             }
             args[keys] = ((args.len() - keys - 1) / 4).to_string().into();
+            args.push(jobs.iter().map(|job| if job.overshoots { b'o' } else { b'-' }).collect());
             for (job, slot) in jobs.iter().zip(&slots) {
                 args.push(Bytes::copy_from_slice(slot.id.as_bytes()));
                 args.push(record::encode(slot));
@@ -99,6 +100,7 @@ fn push_keys(args: &mut Vec<Bytes>, now: Now, place: usize, job: &NewJob) {
 
 fn answer(answer: &Value, slot: Slot) -> Result<Put, StoreError> {
     match answer {
+        Value::Int(1) => Ok(Put::QueueFull),
         Value::Int(0) => Ok(Put::Created { state: slot.state, ready_ms: slot.ready.get() }),
         Value::Array(held) => {
             let [key, by, record] = &held[..] else { return Err(value::unexpected(answer)) };

@@ -6,7 +6,7 @@ use hashbrown::{HashMap, HashSet};
 use redis::{Pipeline, Value};
 
 use super::{
-    Core,
+    Core, config,
     layout::{by_time, hex},
     names::{self, Of},
     placing,
@@ -63,6 +63,7 @@ impl Core {
             State::ALL.into_iter().filter(|state| !matches!(state, State::Ready | State::Running)).collect();
         let mut pipe = Pipeline::new();
         pipe.cmd("HGET").arg(self.layout.key(shard, "qp")).arg(hex(number));
+        pipe.cmd("HGET").arg(self.layout.key(shard, "qc")).arg(hex(number));
         let counts = pipe.cmd("HMGET").arg(self.layout.key(shard, "n"));
         for state in [State::Ready, State::Running] {
             counts.arg(format!("{}{}", hex(number), state as u8));
@@ -71,12 +72,13 @@ impl Core {
             pipe.cmd("ZCARD").arg(self.layout.key(shard, by_time(number, *state)));
         }
         let answers = self.run(shard, pipe).await?;
-        let mut facts = QueueFacts { name, pause: None, counts: [0; 11], oldest_ready_ms: None };
+        let mut facts = QueueFacts { name, pause: None, config: None, counts: [0; 11], oldest_ready_ms: None };
         facts.pause = value::maybe(&answers[0])?.and_then(|bytes| postcard::from_bytes(&bytes).ok());
-        for (state, count) in [State::Ready, State::Running].iter().zip(value::list(&answers[1])?) {
+        facts.config = value::maybe(&answers[1])?.and_then(|bytes| config::read(&bytes));
+        for (state, count) in [State::Ready, State::Running].iter().zip(value::list(&answers[2])?) {
             facts.counts[*state as usize] = value::int(count)?.max(0) as u64;
         }
-        for (state, count) in listed.iter().zip(&answers[2..]) {
+        for (state, count) in listed.iter().zip(&answers[3..]) {
             facts.counts[*state as usize] = value::int(count)? as u64;
         }
         if facts.count(State::Ready) > 0 {
@@ -110,8 +112,15 @@ impl Core {
 
     pub(super) async fn set_queue(&self, name: QueueName, change: QueueChange) -> Result<QueueFacts, StoreError> {
         self.open()?;
-        for shard in self.placing.shards_of(&name) {
-            self.set_in(shard, &name, &change).await?;
+        match change {
+            QueueChange::Configure(expect, config) => {
+                self.configure(&name, expect, config.map(|config| *config)).await?
+            }
+            change => {
+                for shard in self.placing.shards_of(&name) {
+                    self.set_in(shard, &name, &change).await?;
+                }
+            }
         }
         let facts = self.queues(Some(std::slice::from_ref(&name))).await?.pop();
         facts.ok_or_else(|| StoreError::Unavailable(format!("the queue {name} has vanished while it was changed")))
@@ -128,6 +137,7 @@ impl Core {
             let new = match change {
                 QueueChange::Pause(pause) => Some(pause.clone()),
                 QueueChange::Resume => None,
+                QueueChange::Configure(..) => return Ok(()),
                 QueueChange::ResumeIfDue => {
                     pause.filter(|pause| pause.resume_ms.is_none_or(|resume_ms| resume_ms > now_ms))
                 }
@@ -192,6 +202,7 @@ impl Core {
             self.conn.run(self.root.as_bytes(), pipe).await?;
             self.placing.add_guest(queue, shard);
             self.tell_placing().await?;
+            self.share_config(queue).await?;
         }
         Ok(())
     }
@@ -208,7 +219,8 @@ impl Core {
         pipe.cmd("HSET").arg(&self.root).arg(placing::lists(queue)).arg(lists);
         self.conn.run(self.root.as_bytes(), pipe).await?;
         self.load_placing().await?;
-        self.tell_placing().await
+        self.tell_placing().await?;
+        self.share_config(queue).await
     }
 
     pub(super) async fn load_placing(&self) -> Result<(), StoreError> {
@@ -227,5 +239,7 @@ fn add(sum: &mut QueueFacts, part: QueueFacts) {
         *sum += part;
     }
     sum.pause = sum.pause.take().or(part.pause);
+    // While a change is on its way some shards have the one before.
+    sum.config = sum.config.take().into_iter().chain(part.config).max_by_key(|configured| configured.version);
     sum.oldest_ready_ms = sum.oldest_ready_ms.into_iter().chain(part.oldest_ready_ms).min();
 }

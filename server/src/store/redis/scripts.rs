@@ -20,6 +20,7 @@ pub(super) static CLAIM: Script = script!(" flags=allow-oom", "lua/claim.lua");
 pub(super) static MOVE: Script = script!(" flags=allow-oom", "lua/move.lua");
 pub(super) static DUE: Script = script!(" flags=allow-oom", "lua/due.lua");
 pub(super) static QUEUE: Script = script!(" flags=allow-oom", "lua/queue.lua");
+pub(super) static CONFIGURE: Script = script!(" flags=allow-oom", "lua/configure.lua");
 pub(super) static DOC: Script = script!(" flags=allow-oom", "lua/doc.lua");
 pub(super) static HINTS: Script = script!(" flags=no-writes,allow-oom", "lua/hints.lua");
 pub(super) static MEND: Script = script!(" flags=allow-oom", "lua/mend.lua");

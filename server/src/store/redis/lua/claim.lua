@@ -1,7 +1,7 @@
 -- Leases READY jobs of a queue. ARGV[3] queue · 4 end of the leases, from now · 5 started (1 or 0) · 6 how many from the
 -- lowest priority · 7 bytes of bodies · 8 who claims · 9 number of the claim · 10 tokens, 8 bytes each.
--- The same number from the same claimer again: the same jobs. Answers: whether there may be more, then per job: id,
--- record, body, outcome, checkpoint.
+-- The same number from the same claimer again: the same jobs. Answers: whether there may be more; per job: id, record, body,
+-- outcome, checkpoint; and after how long the queue's rate lets more through (-1 = it is not the rate).
 local queue, lease_ms, started = ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
 local bottom, room, who, number, tokens = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
 local want = #tokens / 8
@@ -10,7 +10,7 @@ local LEASED, SETTLED, STARTED, BEGUN, CRASHED, OUTCOME, CHECKPOINT = 1, 2, 4, 8
 local KEY_UNTIL_STARTED = 1024 + 2048
 local queue_bytes = struct.pack('<I4', tonumber(queue, 16))
 
-local function answer(ids, records, more)
+local function answer(ids, records, more, opens)
   local jobs = {}
   if #ids > 0 then
     local bodies = call('HMGET', P .. 'j', unpack(ids))
@@ -21,7 +21,7 @@ local function answer(ids, records, more)
       jobs[i] = {id, records[i], bodies[i], outcome, checkpoint}
     end
   end
-  return {REDIS_MS, more, jobs}
+  return {REDIS_MS, more, jobs, opens or -1}
 end
 
 local last = call('GET', P .. 'c:' .. who)
@@ -40,6 +40,27 @@ end
 if call('HEXISTS', P .. 'qp', queue) == 1 then
   call('SREM', P .. 'aw', queue)
   return answer({}, {}, 0)
+end
+
+-- What the queue's bounds let through.
+local max_running, rate, per, burst = bounds(queue)
+local held, opens, tokens_left, refilled_ms = false, -1, nil, MONO
+if max_running > 0 then
+  local free = math.max(0, max_running - tonumber(call('HGET', P .. 'n', queue .. RUNNING) or 0))
+  if free < want then want, held = free, true end
+end
+if rate > 0 then
+  tokens_left = burst
+  local left, then_ms = (call('HGET', P .. 'qb', queue) or ''):match('^(.*):(.*)$')
+  if left then
+    refilled_ms = math.max(MONO, tonumber(then_ms))
+    tokens_left = math.min(burst, tonumber(left) + math.max(0, MONO - tonumber(then_ms)) * rate / per)
+  end
+  local whole = math.floor(math.max(0, tokens_left + 0.000001))
+  if whole < want then
+    opens = math.max(1, math.ceil((whole + 1 - tokens_left) * per / rate - 0.000001))
+    want, held = whole, false
+  end
 end
 
 local function expiry(m)
@@ -115,11 +136,15 @@ local function has_more()
 end
 
 local more = (cut or stale >= STALE_MOST or #ids == want and has_more()) and 1 or 0
+if more == 0 or cut or stale >= STALE_MOST then held, opens = false, -1 end
+if held or opens ~= -1 then more = 0 end
+if held then call('SADD', P .. 'qh', queue) end
+if tokens_left then call('HSET', P .. 'qb', queue, string.format('%.6f:%.0f', tokens_left - #ids, refilled_ms)) end
 if more == 0 then call('SREM', P .. 'aw', queue) else call('SADD', P .. 'aw', queue) end
 for level, popped in pairs(heads) do
   if popped ~= 0 then call('HINCRBY', P .. 'hd', queue .. level, popped) end
 end
-if #ids == 0 then return answer(ids, records, more) end
+if #ids == 0 then return answer(ids, records, more, opens) end
 
 -- What came from below goes behind what came from above.
 local function rotate(list)
@@ -159,4 +184,4 @@ count(queue, RUNNING, #ids)
 call('SET', P .. 'c:' .. who, number .. ':' .. more .. table.concat(ids), 'EX', 60)
 write_counts()
 wake_timers()
-return answer(ids, records, more)
+return answer(ids, records, more, opens)

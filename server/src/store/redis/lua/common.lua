@@ -56,9 +56,28 @@ local function count(queue, state, by)
   end
 end
 
+-- What a queue is held to: running jobs, starts per milliseconds, starts at once, waiting jobs (0 = no bound), ended records
+-- kept, DEAD ones kept.
+local function bounds(queue)
+  local config = call('HGET', P .. 'qc', queue)
+  if not config then return 0, 0, 0, 0, 0, MAX_FINISHED, MAX_DEAD end
+  return struct.unpack('<I4I4I6I4I6I6I6', config, 7)
+end
+
+-- A claim left jobs of such a queue because as many run as may.
+local function wake_held(queue, running)
+  if call('SISMEMBER', P .. 'qh', queue) == 0 or running >= bounds(queue) then return end
+  call('SREM', P .. 'qh', queue)
+  call('SADD', P .. 'aw', queue)
+  call('SPUBLISH', P .. 'w', 'R' .. (call('HGET', P .. 'nm', queue) or ''):sub(2))
+end
+
 local function write_counts()
   for field, by in pairs(counts) do
-    if by ~= 0 then call('HINCRBY', P .. 'n', field, by) end
+    if by ~= 0 then
+      local now = call('HINCRBY', P .. 'n', field, by)
+      if by < 0 and field:byte(9) == 48 + RUNNING then wake_held(field:sub(1, 8), now) end
+    end
   end
 end
 

@@ -159,7 +159,8 @@ for group in pairs(ended) do
   local prefix, dead = P .. 's:' .. group:sub(1, 9), group:sub(10) == '7'
   local states, kept, oldest = dead and {7} or {6, 8, 9, 10}, 0, math.huge
   for _, state in ipairs(states) do kept = kept + call('ZCARD', prefix .. state) end
-  if kept > (dead and MAX_DEAD or MAX_FINISHED) then
+  local most_finished, most_dead = select(6, bounds(group:sub(1, 8)))
+  if kept > (dead and most_dead or most_finished) then
     for _, state in ipairs(states) do
       local first = call('ZRANGE', prefix .. state, 0, 0, 'WITHSCORES')
       if first[2] then oldest = math.min(oldest, math.floor(first[2] / TIES)) end

@@ -1,8 +1,8 @@
 -- Records jobs. ARGV[3]: number of names, then (number, kind and name) each; number of keys, then (place among the jobs,
--- 1 idempotency or 2 uniqueness, key, end or '' = the job holds it itself) each, the first kind first; then per job: id,
--- record, body.
--- Answers per job: 0 = recorded, the record that was there, or (1 or 2 for the key, holder, the holder's record). A name
--- whose number is another's: the number.
+-- 1 idempotency or 2 uniqueness, key, end or '' = the job holds it itself) each, the first kind first; then one letter per
+-- job, 'o' = also into a full queue; then per job: id, record, body.
+-- Answers per job: 0 = recorded, 1 = the queue is full, the record that was there, or (1 or 2 for the key, holder, the
+-- holder's record). A name whose number is another's: the number.
 local at = 4
 for _ = 1, tonumber(ARGV[3]) do
   local number, name = ARGV[at], ARGV[at + 1]
@@ -18,7 +18,8 @@ for _ = 1, tonumber(ARGV[at]) do
   table.insert(keys[place], {tonumber(kind), key, ends})
   at = at + 4
 end
-at = at + 1
+local overshoots = ARGV[at + 1]
+at = at + 2
 local ids = {}
 for i = at, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
 local there = call('HMGET', P .. 'm', unpack(ids))
@@ -32,6 +33,23 @@ local function not_free(wanted)
   end
 end
 
+-- Room for waiting jobs, by queue.
+local rooms = {}
+
+local function has_room(queue)
+  local room = rooms[queue]
+  if not room then
+    local most = select(5, bounds(queue))
+    room = math.huge
+    if most > 0 then
+      room = most - tonumber(call('HGET', P .. 'n', queue .. READY) or 0)
+      for _, state in ipairs({1, 2, 5}) do room = room - call('ZCARD', P .. 's:' .. queue .. ':' .. state) end
+    end
+  end
+  rooms[queue] = room - 1
+  return room > 0
+end
+
 local answers, records, bodies, lists, woken = {}, {}, {}, {}, {}
 local tie = ties(#ids)
 for n, id in ipairs(ids) do
@@ -40,6 +58,8 @@ for n, id in ipairs(ids) do
   local old = there[n] or seen[id] or wanted and not_free(wanted)
   if old then
     answers[n] = old
+  elseif not has_room(queue_of(record)) and overshoots:byte(n) ~= 111 then
+    answers[n] = 1
   else
     answers[n] = 0
     seen[id] = record
