@@ -3,6 +3,7 @@ mod api_calls {
     mod harness;
     mod jobs;
     mod keys;
+    mod queues;
     mod streams;
     mod transport;
     mod workers;

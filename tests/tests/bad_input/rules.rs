@@ -141,9 +141,21 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
 
         ("PutQueueRequest", "name") => Name { needed: true },
         ("PutQueueRequest", "config") => Inside,
-        ("PutQueueRequest", "etag" | "update_mask") => NotYet,
+        // An etag that this server has not given; a mask that names nothing known.
+        ("PutQueueRequest", "etag" | "update_mask") => Any,
         ("QueueConfig", "shards") => Int { min: 0, max: 1 },
+        ("QueueConfig", "max_running") => Int { min: 0, max: i32::MAX as i64 },
+        ("QueueConfig", "max_depth") => Int { min: 0, max: i64::MAX },
+        ("QueueConfig", "max_finished" | "max_dead") => Int { min: -1, max: i64::MAX },
+        ("QueueConfig", "rate_limit" | "retry") => Inside,
+        ("QueueConfig", "timeout") => PositiveSpan { max: 30 * DAY },
+        ("QueueConfig", "ttl") => PositiveSpan { max: TEN_YEARS },
+        ("QueueConfig", "retention" | "dead_retention") => SPAN,
+        ("QueueConfig", "note") => NOTE,
         ("QueueConfig", _) => NotYet,
+        ("RateLimit", "max") => Int { min: 1, max: i32::MAX as i64 },
+        ("RateLimit", "per") => PositiveSpan { max: 30 * DAY },
+        ("RateLimit", "burst") => Int { min: 0, max: i32::MAX as i64 },
         ("JobSpec", "heartbeat_timeout" | "total_timeout" | "depends_on") => NotYet,
 
         ("Payload", "text" | "data") => Body,
