@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use crate::duration;
 
 mod bulk;
+mod configure;
 mod confirm;
 mod connect;
 mod enqueue;

@@ -227,7 +227,7 @@ pub trait Store: Send + Sync + 'static {
     /// The queues that are configured, by name.
     async fn configs(&self) -> Result<Vec<(QueueName, QueueConfig)>, StoreError> {
         let all = self.queues(None).await?;
-        let configured = |facts: QueueFacts| facts.config.map(|configured| (facts.name, configured.config));
+        let configured = |facts: QueueFacts| facts.config.map(|configured| (facts.name, *configured.config));
         Ok(all.into_iter().filter_map(configured).collect())
     }
 

@@ -7,7 +7,7 @@ use jobwire_server::{
         ids::{JobId, QueueName, Shard},
         job::{Outcome, Parts, Start},
         op::{Act, Claim, Effect, Guard, ListQuery, NewJob, Op, Put, Verdict},
-        queue::{Pause, QueueChange},
+        queue::{Bounds, Pause, QueueChange, QueueConfig},
         state::{State, StateSet},
         time::Clock,
     },
@@ -142,6 +142,32 @@ async fn a_widened_queue_is_spread_and_stays_one_queue() {
     assert!(claim_all(&one, &mail).await.is_empty());
     one.set_queue(mail.clone(), QueueChange::Resume).await.expect("it is opened");
     assert_eq!(claim_all(&two, &mail).await.len(), 41);
+    agrees(&one).await;
+}
+
+#[tokio::test]
+async fn shards_share_the_limits_of_their_queue() {
+    let Pair { clock, one, two } = pair().await;
+    let mail = kit::name("mail");
+    let bounds = Bounds { max_running: 6, max_depth: 40, ..Bounds::default() };
+    let config = QueueConfig { bounds, note: "ours".to_owned(), ..QueueConfig::default() };
+    one.set_queue(mail.clone(), QueueChange::Configure(0, Some(Box::new(config.clone())))).await.expect("it is set");
+    // Shards that come later get their part.
+    two.widen(mail.clone(), 4).await.expect("the queue is widened");
+    until("the other server knows", async || one.width(&mail) == 4).await;
+    clock.advance(60_000);
+    for n in 0..40 {
+        let job = job(&one, &mail, made_at(clock.now().wall_ms, n));
+        // Full shards refuse, which is no matter here.
+        one.put(job.id.shard(), vec![job]).await.expect("the store answers");
+    }
+    assert_eq!(claim_all(&two, &mail).await.len(), 6, "no more together than may run");
+    assert_eq!(one.configs().await.expect("they can be read"), [(mail.clone(), config)]);
+    let facts = two.queues(Some(std::slice::from_ref(&mail))).await.expect("it is known").remove(0);
+    assert_eq!(facts.version(), 1);
+    let more = QueueConfig { bounds: Bounds { max_running: 8, ..bounds }, ..QueueConfig::default() };
+    two.set_queue(mail.clone(), QueueChange::Configure(1, Some(Box::new(more)))).await.expect("it is set");
+    assert_eq!(claim_all(&one, &mail).await.len(), 2);
     agrees(&one).await;
 }
 

@@ -114,7 +114,7 @@ impl Queues {
             });
             read.map_err(|error| error.within("config"))
         };
-        let (_, width) = merge(there.and_then(|view| view.facts.config).map(|set| set.config).unwrap_or_default())?;
+        let (_, width) = merge(there.and_then(|view| view.facts.config).map(|set| *set.config).unwrap_or_default())?;
         let configured = self.engine.configure(&name, seen, |present| merge(present).map(|(config, _)| config)).await;
         configured.map_err(|error| match error {
             ConfigureError::EtagMismatch => ApiError::new(Reason::EtagMismatch, error.to_string()).at("etag"),

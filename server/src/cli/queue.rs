@@ -2,13 +2,14 @@
 use std::time::Duration;
 
 use jobwire_proto::v1::{
-    GetQueueRequest, ListQueuesRequest, ListQueuesResponse, PauseQueuesRequest, PurgeQueueRequest, Queue, QueueStats,
-    ResumeQueuesRequest,
+    GetQueueRequest, ListQueuesRequest, ListQueuesResponse, PauseQueuesRequest, PurgeQueueRequest, Queue, QueueConfig,
+    QueueStats, ResumeQueuesRequest,
 };
 
 use super::{
     Context,
     bulk::{self, Bounds, Call, Select, Words},
+    configure::{self, Configure},
     connect::{Server, request},
     exit::{Exit, Failure},
     output::{Format, List, Output},
@@ -46,6 +47,8 @@ pub enum Command {
         #[arg(value_name = "QUEUE", required = true)]
         names: Vec<String>,
     },
+    /// Change the configuration; what is not given stays as it is
+    Set(Box<Configure>),
     /// Drop every job that neither runs nor has ended
     Purge(Purge),
 }
@@ -71,6 +74,7 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
             let answer = server.ask(server.queues().resume_queues(request(ResumeQueuesRequest { names }))).await?;
             tell_names(context, "ResumeQueuesResponse", &answer, &answer.names, "resumed")
         }
+        Command::Set(set) => configure::run(context, &server, *set).await,
         Command::Purge(purge) => run_purge(context, &server, purge).await,
     }
 }
@@ -180,6 +184,7 @@ async fn get(context: &Context, server: &Server, name: String) -> Result<Exit, F
             ("workers", stats.workers.to_string()),
             ("slots", format!("{} of {} busy", stats.slots_busy, stats.slots)),
         ];
+        facts.extend(queue.config.iter().flat_map(limits));
         for (name, summary) in [("wait", &stats.wait), ("run", &stats.run)] {
             // Nothing measured reads as zero everywhere.
             if let Some(summary) =
@@ -201,6 +206,20 @@ async fn get(context: &Context, server: &Server, name: String) -> Result<Exit, F
             .collect()
     })?;
     Ok(Exit::Done)
+}
+
+/// What is set of limits, in words.
+fn limits(config: &QueueConfig) -> Vec<(&'static str, String)> {
+    let number = |value: i64| if value == 0 { String::new() } else { text::number(value) };
+    let rate = config.rate_limit.as_ref().map(|rate| {
+        let per = rate.per.map(text::words).unwrap_or_default();
+        format!("{} per {per}, {} at once", rate.max, rate.burst)
+    });
+    vec![
+        ("max running", number(config.max_running.into())),
+        ("rate", rate.unwrap_or_default()),
+        ("max depth", number(config.max_depth)),
+    ]
 }
 
 fn tell_names(

@@ -84,7 +84,7 @@ impl Inner {
     async fn read_config(&self, queue: QueueName) -> Result<(), StoreError> {
         let _reading = self.configs.reading.lock().await;
         let facts = self.store.queues(Some(std::slice::from_ref(&queue))).await?.pop();
-        self.configs.set(queue, facts.and_then(|facts| facts.config).map(|configured| configured.config));
+        self.configs.set(queue, facts.and_then(|facts| facts.config).map(|configured| *configured.config));
         Ok(())
     }
 }
@@ -126,7 +126,7 @@ impl Engine {
             if seen.is_some_and(|seen| seen != version) {
                 return Err(ConfigureError::EtagMismatch);
             }
-            let old = facts.and_then(|facts| facts.config).map(|configured| configured.config);
+            let old = facts.and_then(|facts| facts.config).map(|configured| *configured.config);
             let new = change(old.clone().unwrap_or_default()).map_err(ConfigureError::Refused)?;
             if old.as_ref() == Some(&new) || old.is_none() && new == QueueConfig::default() {
                 return Ok(());

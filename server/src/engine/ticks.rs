@@ -108,6 +108,7 @@ impl Inner {
     }
 
     async fn fire_docs(self: &Arc<Self>, shard: Shard, docs: Vec<(String, i64, Doc)>) -> Result<usize, StoreError> {
+        self.configured().await?;
         let mut open = Vec::with_capacity(docs.len());
         for (key, now_ms, doc) in docs {
             match self.open_schedule(&key, now_ms, &doc) {
@@ -226,7 +227,8 @@ impl Inner {
         };
         let tick = Some(Tick { schedule: id.clone(), fire_ms: tick_ms });
         let job = JobSpec { id: Some(tick_id(id, tick_ms)), start, tick, ..spec.job.clone() };
-        self.admit(job, self.store.wall_ms())
+        // A tick that is refused would be lost: nobody asks again.
+        NewJob { overshoots: true, ..self.admit(job, self.store.wall_ms()) }
     }
 
     /// Fires what waits as soon as these runs have ended, if that is soon: later on somebody else looks.

@@ -76,7 +76,8 @@ pub struct Rate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Configured {
     pub version: u64,
-    pub config: QueueConfig,
+    /// Boxed: few queues have one.
+    pub config: Box<QueueConfig>,
 }
 
 /// A closed queue.
@@ -120,7 +121,7 @@ impl QueueFacts {
 
     /// Whether the configuration is this one now.
     pub fn is_configured(&self, config: Option<&QueueConfig>) -> bool {
-        self.config.as_ref().map(|configured| &configured.config) == config
+        self.config.as_ref().map(|configured| &*configured.config) == config
     }
 
     /// 0 = never configured.

@@ -183,7 +183,7 @@ fn difference(old: &QueueFacts, new: &QueueFacts) -> Vec<String> {
     if old.pause != new.pause {
         wrong.push(format!("queue {name} is not paused as it was"));
     }
-    if !new.is_configured(old.config.as_ref().map(|configured| &configured.config)) {
+    if !new.is_configured(old.config.as_ref().map(|configured| &*configured.config)) {
         wrong.push(format!("queue {name} is not configured as it was"));
     }
     wrong

@@ -157,6 +157,7 @@ impl Rig {
             content: 0,
             unique: None,
             idempotency: None,
+            overshoots: false,
             body: Body { policy: Policy::default(), task: bytes::Bytes::new() }.encode(),
         };
         self.store.put(Shard(0), vec![poke]).await.expect("the store takes it");

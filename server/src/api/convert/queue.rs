@@ -12,7 +12,7 @@ use crate::{
 
 pub fn queue(now_ms: i64, view: QueueView) -> v1::Queue {
     let stats = stats(now_ms, &view);
-    let set = view.facts.config.as_ref().map(|configured| &configured.config);
+    let set = view.facts.config.as_ref().map(|configured| &*configured.config);
     let (config, etag) = (config::to_config(set, view.shards), config::etag(&view));
     let pause = view.facts.pause;
     v1::Queue {

@@ -229,7 +229,6 @@ pub(super) mod named {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::queue::QueueConfig;
 
     fn slot(extra: Option<Extra>) -> Slot {
         Slot {
@@ -325,10 +324,8 @@ mod tests {
         let pause = Pause { reason: "r".to_owned(), actor: "a".to_owned(), pause_ms: 1, resume_ms: Some(2) };
         let record = NameRecord { number: 300, pause: Some(pause), config: None };
         assert_eq!(read_name(&write_name(&record)), Some(record));
-        let record = NameRecord {
-            config: Some(Configured { version: 3, config: QueueConfig::default() }),
-            ..NameRecord::new(7)
-        };
+        let record =
+            NameRecord { config: Some(Configured { version: 3, config: Box::default() }), ..NameRecord::new(7) };
         assert_eq!(read_name(&write_name(&record)), Some(record));
         assert_eq!(read_name(&[9, 1]), None);
         for due_ms in [0, 1_764_000_000_000] {

@@ -223,7 +223,7 @@ impl Machine {
                 Whole::Queue(queue) => {
                     self.queue_number(&queue.name, out);
                     if let Some(Configured { config, .. }) = queue.config {
-                        self.set_queue(now, &queue.name, QueueChange::Configure(0, Some(Box::new(config))), out);
+                        self.set_queue(now, &queue.name, QueueChange::Configure(0, Some(config)), out);
                     }
                     if let Some(pause) = queue.pause {
                         self.set_queue(now, &queue.name, QueueChange::Pause(pause), out);

@@ -151,7 +151,7 @@ impl Queue {
             return;
         }
         let old = self.bounds().rate;
-        self.config = config.map(|config| Configured { version: expect + 1, config: *config });
+        self.config = config.map(|config| Configured { version: expect + 1, config });
         match self.bounds().rate {
             Some(rate) if old.is_none() => self.bucket = Bucket::full(rate, now.mono_ms),
             _ => {}

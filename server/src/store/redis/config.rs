@@ -24,7 +24,7 @@ impl Core {
         &self,
         name: &QueueName,
         expect: u64,
-        config: Option<QueueConfig>,
+        config: Option<Box<QueueConfig>>,
     ) -> Result<(), StoreError> {
         let configured = config.map(|config| Configured { version: expect + 1, config });
         if self.configure_in(self.placing.home(name), name, Some(expect), configured.as_ref()).await? {
@@ -46,7 +46,7 @@ impl Core {
                 let (Some(number), Some(configured)) = (number, read(&value::bytes(config)?)) else { continue };
                 let name = self.name_of(shard, Of::Queue, number).await?;
                 if self.placing.home(&name) == shard {
-                    found.push((name, configured.config));
+                    found.push((name, *configured.config));
                 }
             }
             Ok::<_, StoreError>(found)
@@ -142,7 +142,7 @@ mod tests {
     fn a_configuration_reads_back_whole_from_any_part() {
         let rate = Some(Rate { max: 10, per_ms: 1_000, burst: 4 });
         let bounds = Bounds { max_running: 5, rate, max_depth: 100, max_finished: -1, max_dead: 0 };
-        let configured = Configured { version: 7, config: QueueConfig { bounds, ..QueueConfig::default() } };
+        let configured = Configured { version: 7, config: Box::new(QueueConfig { bounds, ..QueueConfig::default() }) };
         for place in 0..3 {
             let bytes = write(&configured, place, 3);
             assert_eq!(read(&bytes), Some(configured.clone()));

@@ -78,7 +78,7 @@ impl Core {
             self.take_number(shard, Of::Queue, &queue.name).await?;
         }
         if let Some(Configured { config, .. }) = queue.config {
-            self.set_queue(queue.name.clone(), QueueChange::Configure(0, Some(Box::new(config)))).await?;
+            self.set_queue(queue.name.clone(), QueueChange::Configure(0, Some(config))).await?;
         }
         if let Some(pause) = queue.pause {
             self.set_queue(queue.name, QueueChange::Pause(pause)).await?;

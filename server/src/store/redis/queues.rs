@@ -113,9 +113,7 @@ impl Core {
     pub(super) async fn set_queue(&self, name: QueueName, change: QueueChange) -> Result<QueueFacts, StoreError> {
         self.open()?;
         match change {
-            QueueChange::Configure(expect, config) => {
-                self.configure(&name, expect, config.map(|config| *config)).await?
-            }
+            QueueChange::Configure(expect, config) => self.configure(&name, expect, config).await?,
             change => {
                 for shard in self.placing.shards_of(&name) {
                     self.set_in(shard, &name, &change).await?;
