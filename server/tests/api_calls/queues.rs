@@ -95,7 +95,7 @@ async fn jobs_that_do_not_say_get_what_their_queue_says() {
 async fn a_full_queue_says_when_to_try_again() {
     let server = Server::start().await;
     put(&server, v1::QueueConfig { max_depth: 2, ..Default::default() }).await;
-    let request = v1::EnqueueManyRequest { jobs: vec![job("mail"), job("mail"), job("mail")], ..Default::default() };
+    let request = v1::EnqueueManyRequest { jobs: vec![job("mail"), job("mail"), job("mail")] };
     let results = server.jobs().enqueue_many(request).await.expect("it answers").into_inner().results;
     let error = |result: &v1::EnqueueResult| result.error.clone();
     assert_eq!((error(&results[0]), error(&results[1])), (None, None));
