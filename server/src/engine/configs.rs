@@ -1,9 +1,12 @@
 //! What users have set of their queues, as this server knows it. The store holds queues to their bounds itself; what is read
 //! here are the defaults of jobs that do not say, and whether starts are limited. A change elsewhere is known here within
 //! milliseconds.
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use hashbrown::HashMap;
@@ -23,6 +26,8 @@ use crate::{
     store::StoreError,
 };
 
+/// Until what could not be read is read again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often a change that is decided on what another one has just replaced is tried again.
 const ROUNDS: usize = 5;
 
@@ -89,24 +94,21 @@ impl Inner {
     }
 }
 
-/// Follows changes until the engine stops.
+/// Follows changes until the engine stops. What cannot be read stays as it was known, and is read again.
 pub async fn run(inner: Arc<Inner>, mut wakes: Receiver<Wake>) {
-    // What cannot be read now is read by whoever needs it first.
-    _ = inner.configured().await;
+    let mut stale = inner.configured().await.is_err();
     loop {
-        let wake = tokio::select! {
-            wake = wakes.recv() => wake,
+        let read = tokio::select! {
+            wake = wakes.recv() => match wake {
+                Ok(Wake::Queue(queue)) => inner.read_config(queue).await,
+                Ok(Wake::Reset) | Err(RecvError::Lagged(_)) => inner.read_configs().await,
+                Ok(_) => continue,
+                Err(RecvError::Closed) => return,
+            },
+            () = tokio::time::sleep(AGAIN), if stale => inner.read_configs().await,
             () = inner.stopped.cancelled() => return,
         };
-        let read = match wake {
-            Ok(Wake::Queue(queue)) => inner.read_config(queue).await,
-            Ok(Wake::Reset) | Err(RecvError::Lagged(_)) => inner.read_configs().await,
-            Ok(_) => Ok(()),
-            Err(RecvError::Closed) => return,
-        };
-        if read.is_err() {
-            inner.configs.loaded.store(false, Relaxed);
-        }
+        stale = read.is_err();
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         ids::{JobId, QueueName, Shard},
         job::{LogLine, Meta, Parts, Record},
         op::{Act, Claim, Claimed, DocChange, DueList, Effect, KeyHash, ListQuery, NewJob, Op, Put, Verdict, Wake},
-        queue::{QueueChange, QueueFacts},
+        queue::{QueueChange, QueueConfig, QueueFacts},
         time::Clock,
     },
     store::{Cas, Disagreements, Doc, Store, StoreError, StoreInfo, memory::MemoryStore},
@@ -242,6 +242,11 @@ impl Store for TestStore {
             }
         }
         Ok(all)
+    }
+
+    /// Each queue's home is the first shard.
+    async fn configs(&self) -> Result<Vec<(QueueName, QueueConfig)>, StoreError> {
+        self.at(Shard(0), "configs")?.configs().await
     }
 
     async fn set_queue(&self, name: QueueName, change: QueueChange) -> Result<QueueFacts, StoreError> {
