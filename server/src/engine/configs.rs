@@ -100,8 +100,8 @@ pub async fn run(inner: Arc<Inner>, mut wakes: Receiver<Wake>) {
     loop {
         let read = tokio::select! {
             wake = wakes.recv() => match wake {
-                Ok(Wake::Queue(queue)) => inner.read_config(queue).await,
-                Ok(Wake::Reset) | Err(RecvError::Lagged(_)) => inner.read_configs().await,
+                Ok(Wake::Queue(queue)) if !stale => inner.read_config(queue).await,
+                Ok(Wake::Queue(_) | Wake::Reset) | Err(RecvError::Lagged(_)) => inner.read_configs().await,
                 Ok(_) => continue,
                 Err(RecvError::Closed) => return,
             },
