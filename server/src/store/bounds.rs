@@ -1,4 +1,4 @@
-//! How many jobs a queue lets through. PURE. Redis does the same arithmetic inside its claim, in the same step.
+//! How many jobs a queue lets through. I17. PURE. Redis does the same arithmetic inside its claim, in the same step.
 use crate::model::queue::{Bounds, Rate};
 
 /// What a rate has left. Empty at first: whoever knows that nothing was let through before fills it.

@@ -56,7 +56,12 @@ fn bytes(harness: &Harness, method: &MethodDescriptor) -> Vec<u8> {
         "ExtendLeases" => encode(v1::ExtendLeasesRequest { lease_tokens: vec![token()], lease_ttl: None }),
         "StreamJobs" => encode(v1::StreamJobsRequest { seq: 2, ..Default::default() }),
         "GetQueue" => encode(v1::GetQueueRequest { name: "finished".into() }),
-        "PutQueue" => encode(v1::PutQueueRequest { name: "closed".into(), ..Default::default() }),
+        "PutQueue" => {
+            let per = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+            let rate_limit = Some(v1::RateLimit { max: 1, per, burst: 1 });
+            let config = Some(v1::QueueConfig { rate_limit, ..Default::default() });
+            encode(v1::PutQueueRequest { name: "closed".into(), config, ..Default::default() })
+        }
         "PauseQueues" => encode(v1::PauseQueuesRequest { names: vec!["closed".into()], ..Default::default() }),
         "ResumeQueues" => encode(v1::ResumeQueuesRequest { names: vec!["closed".into()] }),
         "PurgeQueue" => encode(v1::PurgeQueueRequest { name: "finished".into(), ..Default::default() }),
