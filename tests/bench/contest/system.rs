@@ -141,7 +141,7 @@ impl System {
         }
     }
 
-    /// Handlers at once, where more of them were found to be no faster.
+    /// Handlers at once: the best of the few that were tried.
     pub fn concurrency(self) -> usize {
         match self {
             Self::Jobwire(Sdk::Python) => 250,
