@@ -71,14 +71,15 @@ package: build ## Wheel, npm package and crates, in dist, each tried in clean en
 	  sdk-$$sdk/check-package.sh $$packed
 	done
 
-reference: setup ## The API reference of the SDKs, from their doc comments, in reference/
-	rm -rf reference
-	$(PYTHON) -m pdoc -o reference/python jobwire jobwire.testing jobwire.classifiers '!jobwire.v1'
+reference: setup ## The API reference of the SDKs, from their doc comments, beside the build
+	out=$(CARGO_TARGET_DIR)/reference
+	rm -rf $$out
+	$(PYTHON) -m pdoc -o $$out/python jobwire jobwire.testing jobwire.classifiers '!jobwire.v1'
 	(cd sdk-node && node_modules/.bin/typedoc --entryPoints src/index.ts src/testing.ts src/otel.ts src/nest.ts \
-	  --out ../reference/node --excludePrivate --excludeInternal --disableSources --logLevel Error --name Jobwire)
+	  --out $$out/node --excludePrivate --excludeInternal --disableSources --logLevel Error --name Jobwire)
 	cargo doc -q -p jobwire --no-deps --all-features
-	cp -r $(CARGO_TARGET_DIR)/doc reference/rust
-	echo "reference/python/index.html reference/node/index.html reference/rust/jobwire/index.html"
+	cp -r $(CARGO_TARGET_DIR)/doc $$out/rust
+	echo "$$out: python/index.html node/index.html rust/jobwire/index.html"
 
 test: check build ## Every suite
 	export JOBWIRE_BIN=$(DEBUG)/jobwire
@@ -106,4 +107,4 @@ soak: build ## The crash suites, of one server and of replicas on Redis, for SOA
 	cargo test -q -p jobwire-tests --test crash
 	cargo test -q -p jobwire-tests --test replicas -- --test-threads 1 --nocapture
 
-.PHONY: package bench soak demo run help setup redis gen gen-check check build test
+.PHONY: package reference bench soak demo run help setup redis gen gen-check check build test

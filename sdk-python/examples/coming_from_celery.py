@@ -43,7 +43,7 @@ def main() -> None:
     try:
         fetch.enqueue("nowhere").result(timeout=20)
     except JobFailed as error:  # result.get() raises; result.traceback
-        print(error.failure.type, error.failure.message)
+        print(str(error).partition(": ")[2])
     # [/results]
 
     # [many]

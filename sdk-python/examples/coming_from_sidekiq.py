@@ -1,4 +1,4 @@
-"""What Sidekiq's own getting-started and wiki pages do, in Jobwire, for teams that leave Ruby or add another language."""
+"""What the first pages of Sidekiq do, in Jobwire: for teams that leave Ruby, or add a language to it."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     # [worker]
-    worker = app.worker(queues=["sidekiq", "critical"], concurrency=5, grace="25s")  # sidekiq -q sidekiq -q critical -c 5 -t 25
+    worker = app.worker(queues=["sidekiq", "critical"], concurrency=5, grace="25s")  # sidekiq -q … -c 5 -t 25
     # [/worker]
     worker.start()
     main()

@@ -26,7 +26,7 @@ PRINTED = {
     "cpu": ["168"],
     "bulk": ["['created', 'created', 'created']", "100 resized", "250 accepted"],
     "progress": ["100.0 row 2", "imported 3 rows", "succeeded"],
-    "coming_from_celery": ["True", "8", "succeeded", "ValueError nowhere is no path", "4 4"],
+    "coming_from_celery": ["True", "8", "succeeded", "ValueError: nowhere is no path", "4 4"],
     "coming_from_sidekiq": ["0 3 dead", "True", "sent bob's mail", "3"],
     "telemetry": ["pack", "process orders", "enqueue orders", "request"],
 }
