@@ -97,7 +97,7 @@ demo: setup ## A real workload in three languages; DEMO_DIR=… for other files
 run: ## A server from this checkout
 	cargo run -q --release -p jobwire-server -- dev
 
-bench: $(if $(findstring --sdk,$(BENCH)),setup,redis) ## Figures of a release server on this machine; STORE=memory|embedded|redis, BENCH="--quick", "--help"
+bench: $(if $(findstring --sdk,$(BENCH)),setup,redis) ## Figures of a release server on this machine; STORE=memory|embedded|redis, BENCH="--quick", "--sdk python --peer celery", "--help"
 	cargo build -q --release -p jobwire-server -p jobwire-tests --bin jobwire --bin bench
 	$(if $(findstring --sdk,$(BENCH)),(cd sdk-node && npm run --silent build))
 	$(RELEASE)/bench --store $${STORE:-embedded} $(BENCH)

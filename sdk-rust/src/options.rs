@@ -48,7 +48,7 @@ macro_rules! option_setters {
         }
 
         /// Jobs of different keys in one queue take turns, whatever their priorities; typically a tenant. At most 256
-        /// bytes.
+        /// bytes. Servers of 0.1 refuse it (FEATURE_DISABLED).
         pub fn fairness_key(self, key: impl Into<String>) -> Self {
             let key = key.into();
             self.edit(move |options| options.spec.fairness_key.clone_from(&key))
@@ -59,12 +59,14 @@ macro_rules! option_setters {
             self.edit(move |options| options.spec.timeout = Some($crate::convert::to_duration(timeout)))
         }
 
-        /// Longest time from enqueue to the end, retries included. Default: no limit.
+        /// Longest time from enqueue to the end, retries included. Default: no limit. Servers of 0.1 refuse it
+        /// (FEATURE_DISABLED).
         pub fn total_timeout(self, timeout: std::time::Duration) -> Self {
             self.edit(move |options| options.spec.total_timeout = Some($crate::convert::to_duration(timeout)))
         }
 
         /// Longest silence (no progress report) while running. Default: silence is fine as long as the worker lives.
+        /// Servers of 0.1 refuse it (FEATURE_DISABLED).
         pub fn heartbeat_timeout(self, timeout: std::time::Duration) -> Self {
             self.edit(move |options| options.spec.heartbeat_timeout = Some($crate::convert::to_duration(timeout)))
         }
@@ -180,7 +182,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// `max_attempts` in all, the first included, with the default delays. 1 = never retry, -1 = no limit.
+    /// `max_attempts` in all, the first included, with the default delays. 1 = never retry, -1 = no limit, 0 = as the queue
+    /// says, then 20.
     pub fn attempts(max_attempts: i32) -> Self {
         Self { policy: pb::RetryPolicy { max_attempts, ..Default::default() } }
     }
