@@ -8,6 +8,7 @@ import { InvalidArgument, type JobwireError } from "./errors.js";
 import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
 import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
 import { Job, settle, type JobAccess } from "./job.js";
+import { checkSharedOptions } from "./options.js";
 import { detected } from "./otel/detect.js";
 import { ResultStream } from "./results.js";
 import { retrying, within } from "./retry.js";
@@ -102,6 +103,7 @@ export class Client {
     options: Omit<JobOptions, "id"> & CallOptions = {},
   ): Promise<EnqueueItem<unknown>[]> {
     const { signal, deadline, ...jobOptions } = options;
+    checkSharedOptions(jobOptions);
     const items: EnqueueItem<unknown>[] = [];
     const built: { at: number; spec: BuiltSpec }[] = [];
     for (const input of inputs) {
@@ -153,6 +155,7 @@ export class Client {
     options: Omit<JobOptions, "id"> & { signal?: AbortSignal } = {},
   ): AsyncGenerator<EnqueueItem<unknown>, void, undefined> {
     const { signal, ...jobOptions } = options;
+    checkSharedOptions(jobOptions);
     const stream = new EnqueueStream(this.#access.transport);
     const read = async (): Promise<void> => {
       for await (const input of inputs) {

@@ -127,7 +127,10 @@ export class Job<Output = unknown> {
     return this.#affected(result);
   }
 
-  /** Why the job does not run, or where it runs, in sentences for people. Needs scope `read`. Throws NotFound. */
+  /**
+   * Why the job does not run, or where it runs, in sentences for people. Needs scope `read`. Throws NotFound, and
+   * Unimplemented from servers of 0.1.
+   */
   async explain(options: CallOptions = {}): Promise<Explanation> {
     const { state, summary, reasons } = await this.#call(options, (limits) =>
       this.#access.transport.unary(JobService.method.explainJob, { id: this.id }, limits),

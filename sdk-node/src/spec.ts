@@ -3,9 +3,10 @@ import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import type { Codecs } from "./codecs.js";
 import { durationField, spanOf, toMs } from "./duration.js";
 import { InvalidArgument, ResourceExhausted } from "./errors.js";
-import { ExhaustedAction, type RetryPolicy } from "./gen/jobwire/v1/common_pb.js";
-import { JobSpecSchema, UniqueConflict, UniqueScope, type JobSpec } from "./gen/jobwire/v1/job_pb.js";
+import type { RetryPolicy } from "./gen/jobwire/v1/common_pb.js";
+import { JobSpecSchema, type JobSpec } from "./gen/jobwire/v1/job_pb.js";
 import { uuidv7 } from "./ids.js";
+import { checkJobOptions, computed, CONFLICTS, EXHAUSTED, SCOPES } from "./options.js";
 import { bodyBytes, encodeBody, type Body } from "./payload.js";
 import { validate, type AnyTask } from "./tasks.js";
 import type { JobOptions, Retry, TaskOptions, Unique } from "./types.js";
@@ -100,14 +101,16 @@ export function payloadInit(body: Body) {
   };
 }
 
+/** The options of the task were checked when it was made. */
 function mergeOptions(task: TaskOptions<unknown>, call: JobOptions, input: unknown): JobOptions {
+  checkJobOptions(call);
   const { unique, fairnessKey, idempotencyKey, tags, ...rest } = task;
   const merged: JobOptions = {
     ...rest,
-    unique: typeof unique === "function" ? unique(input) : unique,
-    fairnessKey: typeof fairnessKey === "function" ? fairnessKey(input) : fairnessKey,
-    idempotencyKey: typeof idempotencyKey === "function" ? idempotencyKey(input) : idempotencyKey,
-    tags: typeof tags === "function" ? tags(input) : tags,
+    unique: computed(unique, input, "unique"),
+    fairnessKey: computed(fairnessKey, input, "fairnessKey"),
+    idempotencyKey: computed(idempotencyKey, input, "idempotencyKey"),
+    tags: computed(tags, input, "tags"),
   };
   for (const [key, value] of Object.entries(call)) {
     if (value !== undefined) (merged as Record<string, unknown>)[key] = value;
@@ -153,12 +156,9 @@ function retryOf(retry: number | Retry | undefined) {
     delays: retry.delays?.map((delay) => spanOf(toMs(delay, "retry.delays"))),
     nonRetryableTypes: retry.nonRetryableTypes,
     maxCrashes: retry.maxCrashes,
-    onExhausted: retry.onExhausted === "discard" ? ExhaustedAction.DISCARD : retry.onExhausted === "dead" ? ExhaustedAction.DEAD : undefined,
+    onExhausted: retry.onExhausted && EXHAUSTED[retry.onExhausted],
   } satisfies Partial<Record<keyof RetryPolicy, unknown>>;
 }
-
-const SCOPES = { until_finished: UniqueScope.UNTIL_FINISHED, until_started: UniqueScope.UNTIL_STARTED, for_ttl: UniqueScope.FOR_TTL };
-const CONFLICTS = { keep: UniqueConflict.KEEP, reject: UniqueConflict.REJECT, replace: UniqueConflict.REPLACE, debounce: UniqueConflict.DEBOUNCE };
 
 function uniqueOf(unique: string | Unique | undefined) {
   if (unique === undefined) return undefined;

@@ -1,5 +1,6 @@
 // Tasks: job types declared in code, importable by producers without any worker code.
 import { InvalidArgument } from "./errors.js";
+import { checkTaskOptions } from "./options.js";
 import type { TaskOptions } from "./types.js";
 
 /** The part of the Standard Schema v1 interface that is used; Zod, Valibot, ArkType and others offer it. */
@@ -59,6 +60,7 @@ function makeTask(name: string, options: TaskOptions<unknown>, input?: StandardS
   if (!NAME.test(name)) {
     throw new InvalidArgument(`task name ${JSON.stringify(name)} must match ${NAME.source}`, { reason: "INVALID_FIELD", field: "type" });
   }
+  checkTaskOptions(options);
   return { name, options, input, output, opts: (more) => makeTask(name, { ...options, ...more }, input, output) };
 }
 

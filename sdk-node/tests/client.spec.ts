@@ -120,11 +120,17 @@ describe("client: enqueue", () => {
       [{ ttl: "1s", expireAt: new Date() }, "ttl"],
       [{ timeout: "soon" }, "timeout"],
       [{ timeout: -1 }, "timeout"],
-      [{ priority: 1.5 }, ""],
+      [{ priority: 1.5 }, "priority"],
+      [{ attempts: 3 }, "attempts"],
+      [{ wait: "1s" }, "wait"],
     ];
     for (const [options, named] of bad) {
       await assert.rejects(client.enqueue("greet", {}, options), (error: unknown) => error instanceof InvalidArgument && (error.field ?? "") === named);
     }
+    const shared: object = { id: "019ab3c4-0000-7000-8000-000000000000" };
+    const isAboutId = (error: unknown) => error instanceof InvalidArgument && error.field === "id";
+    await assert.rejects(client.enqueueMany("greet", [{}, {}], shared), isAboutId);
+    await assert.rejects(client.enqueueStream("greet", [{}, {}], shared).next(), isAboutId);
     await assert.rejects(client.enqueue("greet", { n: Infinity }), InvalidArgument);
     await assert.rejects(client.enqueue("greet", { text: "x".repeat(1 << 20) }), ResourceExhausted);
     assert.equal(server.calls.length, 0);

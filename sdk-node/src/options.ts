@@ -1,0 +1,161 @@
+// What options may be. The compiler says the same; this is for callers without one, and for what `any` lets through.
+import { inspect, types } from "node:util";
+import { toMs, type Duration } from "./duration.js";
+import { InvalidArgument } from "./errors.js";
+import { ExhaustedAction } from "./gen/jobwire/v1/common_pb.js";
+import { UniqueConflict, UniqueScope } from "./gen/jobwire/v1/job_pb.js";
+import type { JobOptions, Retry, TaskOptions, Unique } from "./types.js";
+
+export const EXHAUSTED = { dead: ExhaustedAction.DEAD, discard: ExhaustedAction.DISCARD };
+export const SCOPES = { until_finished: UniqueScope.UNTIL_FINISHED, until_started: UniqueScope.UNTIL_STARTED, for_ttl: UniqueScope.FOR_TTL };
+export const CONFLICTS = { keep: UniqueConflict.KEEP, reject: UniqueConflict.REJECT, replace: UniqueConflict.REPLACE, debounce: UniqueConflict.DEBOUNCE };
+
+/** Refuses a value; `field` names the option in the error. */
+type Check = (value: unknown, field: string) => void;
+type Checks<T> = Record<keyof T, Check>;
+
+const INT32_MAX = 2 ** 31 - 1;
+
+const check = (fits: (value: unknown) => boolean, expected: string): Check => (value, field) => {
+  if (!fits(value)) throw invalid(field, `${field} must be ${expected}, not ${show(value)}`);
+};
+const isString = (value: unknown): value is string => typeof value === "string";
+const isNumber = (value: unknown): value is number => typeof value === "number" && !Number.isNaN(value);
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
+const isWhole = (value: unknown, min: number, max: number): boolean => Number.isInteger(value) && min <= Number(value) && Number(value) <= max;
+const isCount = (value: unknown): boolean => value === -1 || isWhole(value, 1, INT32_MAX);
+const isListOf = (value: unknown, fits: (item: unknown) => boolean): boolean => Array.isArray(value) && value.every(fits);
+
+const text = check(isString, "a string");
+const number = check(isNumber, "a number");
+const texts = check((value) => isListOf(value, isString), "a list of strings");
+const date = check((value) => types.isDate(value) && !Number.isNaN(value.getTime()), 'a valid Date: write new Date("2030-01-01T09:00:00Z")');
+const attempts = check(isCount, "a whole number (1 = never again, -1 = no limit)");
+const duration: Check = (value, field) => void toMs(value as Duration, field);
+const durations: Check = (value, field) => {
+  if (!Array.isArray(value)) throw invalid(field, `${field} must be a list of durations, such as ["1s", "10s"], not ${show(value)}`);
+  for (const item of value) duration(item, field);
+};
+const word = (words: object): Check =>
+  check((value) => isString(value) && Object.hasOwn(words, value), `one of ${Object.keys(words).map((one) => `"${one}"`).join(", ")}`);
+
+const RETRY: Checks<Retry> = {
+  maxAttempts: attempts,
+  initialDelay: duration,
+  multiplier: number,
+  maxDelay: duration,
+  jitter: number,
+  delays: durations,
+  nonRetryableTypes: texts,
+  maxCrashes: check((value) => isWhole(value, -1, INT32_MAX), "a whole number (0 = the first time is final, -1 = no limit)"),
+  onExhausted: word(EXHAUSTED),
+};
+
+const UNIQUE: Checks<Unique> = { key: text, scope: word(SCOPES), ttl: duration, onConflict: word(CONFLICTS) };
+
+const retry: Check = (value, field) => {
+  if (typeof value === "number") return attempts(value, field);
+  if (!isRecord(value)) throw invalid(field, `${field} must be a number or { maxAttempts: 3 }, not ${show(value)}`);
+  checkEach(RETRY, value, "retry.", MEANT_IN_RETRY);
+};
+
+const unique: Check = (value, field) => {
+  if (isString(value)) return;
+  if (!isRecord(value)) throw invalid(field, `${field} must be a key or { key: "…" }, not ${show(value)}`);
+  checkEach(UNIQUE, value, "unique.", { conflict: "onConflict" });
+};
+
+/** Values stay out of the message: headers may carry secrets. */
+const headers: Check = (value, field) => {
+  if (!isRecord(value)) throw invalid(field, `${field} must be an object of strings, not ${show(value)}`);
+  for (const [key, one] of Object.entries(value)) {
+    if (!isString(one)) throw invalid(field, `${field} must be strings: write String(…) for ${JSON.stringify(key)}, a value of type ${typeof one}`);
+  }
+};
+
+const TASK: Checks<Omit<JobOptions, "id">> = {
+  queue: text,
+  delay: duration,
+  at: date,
+  priority: check((value) => isWhole(value, -4, 4), "a whole number from -4 to 4"),
+  fairnessKey: text,
+  timeout: duration,
+  totalTimeout: duration,
+  heartbeatTimeout: duration,
+  ttl: duration,
+  expireAt: date,
+  retry,
+  idempotencyKey: text,
+  idempotencyTtl: duration,
+  unique,
+  tags: texts,
+  headers,
+  retention: duration,
+  deadRetention: duration,
+  after: check((value) => isListOf(value, (item) => isString(isRecord(item) ? item["id"] : item)), "a list of handles or ids"),
+};
+const JOB: Checks<JobOptions> = { id: text, ...TASK };
+
+/** What people write who come from elsewhere. */
+const MEANT: Record<string, string> = {
+  attempts: "retry: { maxAttempts }",
+  retries: "retry: { maxAttempts }",
+  maxAttempts: "retry: { maxAttempts }",
+  maxRetries: "retry: { maxAttempts }",
+  backoff: "retry: { initialDelay, multiplier }",
+  initialDelay: "retry: { initialDelay }",
+  onExhausted: "retry: { onExhausted }",
+  onConflict: "unique: { onConflict }",
+  jobId: "id",
+  dependsOn: "after",
+};
+const MEANT_IN_RETRY = { attempts: "maxAttempts", retries: "maxAttempts", delay: "initialDelay", backoff: "initialDelay, multiplier" };
+
+/** Options of a task that may be functions of the input: what these answer is checked once it is known. */
+const COMPUTED = ["unique", "fairnessKey", "idempotencyKey", "tags"] as const;
+
+/** Throws InvalidArgument for an option of a call that is unknown, or has a value it cannot have. */
+export function checkJobOptions(options: JobOptions): void {
+  checkEach(JOB, options, "", MEANT);
+}
+
+/** Many jobs of one id would be one job and its duplicates. */
+export function checkSharedOptions(options: object): void {
+  if ("id" in options && options.id !== undefined) throw invalid("id", "id belongs to one job, not to many: give it to enqueue()");
+}
+
+/** As `checkJobOptions`, for options of a task. */
+export function checkTaskOptions(options: TaskOptions<never>): void {
+  const fixed: Record<string, unknown> = { ...options };
+  for (const name of COMPUTED) if (typeof fixed[name] === "function") delete fixed[name];
+  if (fixed["id"] !== undefined) throw invalid("id", "id belongs to one job, not to a task: give it to enqueue()");
+  checkEach(TASK, fixed, "", MEANT);
+}
+
+/** What `option`, where it is a function of the input, answers for this one. */
+export function computed<T>(option: T | ((input: unknown) => T) | undefined, input: unknown, name: (typeof COMPUTED)[number]): T | undefined {
+  if (typeof option !== "function") return option;
+  const value = (option as (input: unknown) => T | undefined)(input);
+  if (value !== undefined) TASK[name](value, name);
+  return value;
+}
+
+function checkEach(checks: Record<string, Check>, options: object, prefix: string, meant: Record<string, string>): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined) continue;
+    if (!Object.hasOwn(checks, name)) {
+      const hint = Object.hasOwn(meant, name) ? `${meant[name]} is meant? ` : "";
+      throw invalid(prefix + name, `${prefix}${name} is no option; ${hint}known are ${Object.keys(checks).join(", ")}`);
+    }
+    checks[name]!(value, prefix + name);
+  }
+}
+
+function show(value: unknown): string {
+  const shown = isString(value) ? JSON.stringify(value) : inspect(value, { depth: 1, breakLength: Infinity });
+  return shown.length <= 80 ? shown : `${shown.slice(0, 79)}…`;
+}
+
+function invalid(field: string, message: string): InvalidArgument {
+  return new InvalidArgument(message, { reason: "INVALID_FIELD", field });
+}
