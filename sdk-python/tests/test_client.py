@@ -175,6 +175,62 @@ def test_wrong_options_are_refused_before_anything_is_sent(
     assert not server.requests
 
 
+@pytest.mark.parametrize(
+    ("options", "field", "instead"),
+    [
+        ({"retry": 0}, "retry", "1 = never again"),
+        ({"retry": False}, "retry", "1 = never again"),
+        ({"retry": True}, "retry", "-1 = without limit"),
+        ({"retry": "3"}, "retry", "1 = never again"),
+        ({"retry": {"max_attempts": 3}}, "retry", r"Retry\("),
+        ({"retry": 1.5}, "retry", "1 = never again"),
+        ({"retry": Retry(max_attempts=0)}, "retry.max_attempts", "1 = never again"),
+        ({"retry": Retry(max_attempts=True)}, "retry.max_attempts", "1 = never again"),
+        ({"retry": Retry(max_attempts="3")}, "retry.max_attempts", "1 = never again"),  # type: ignore[arg-type]
+        ({"retry": Retry(max_crashes="3")}, "retry.max_crashes", "whole number"),  # type: ignore[arg-type]
+        ({"retry": Retry(jitter="a")}, "retry.jitter", "from 0 to 1"),  # type: ignore[arg-type]
+        ({"retry": Retry(multiplier="2")}, "retry.multiplier", "number"),  # type: ignore[arg-type]
+        ({"retry": Retry(delays="5s")}, "retry.delays", "list of durations"),
+        ({"retry": Retry(delays=5)}, "retry.delays", "list of durations"),  # type: ignore[arg-type]
+        ({"retry": Retry(non_retryable_types="E")}, "retry.non_retryable_types", "list of strings"),
+        ({"retry": Retry(non_retryable_types=[OSError])}, "retry.non_retryable_types", "strings"),  # type: ignore[list-item]
+        ({"unique": True}, "unique", r"Unique\("),
+        ({"unique": lambda _: 7}, "unique", r"Unique\("),
+        ({"unique": Unique(7)}, "unique.key", "string"),  # type: ignore[arg-type]
+        ({"headers": {"a": 1}}, "headers", "strings"),
+        ({"headers": {1: "a"}}, "headers", "strings"),
+        ({"headers": ["a"]}, "headers", "dict"),
+        ({"headers": "a"}, "headers", "dict"),
+        ({"tags": [1]}, "tags", "list of strings"),
+        ({"tags": "abc"}, "tags", "list of strings"),
+        ({"tags": 1}, "tags", "list of strings"),
+        ({"tags": {"a": 1}}, "tags", "list of strings"),
+        ({"after": "abc"}, "after", "list of jobs or ids"),
+        ({"after": [1]}, "after", "list of jobs or ids"),
+        ({"after": 1}, "after", "list of jobs or ids"),
+        ({"priority": "1"}, "priority", "-4 to 4"),
+        ({"priority": True}, "priority", "-4 to 4"),
+        ({"priority": 1.5}, "priority", "-4 to 4"),
+        ({"priority": 1 << 40}, "priority", "-4 to 4"),
+        ({"queue": 7}, "queue", "expected a string"),
+        ({"idempotency_key": lambda _: 7}, "idempotency_key", "expected a string"),
+    ],
+)
+def test_options_of_a_wrong_type_are_told_what_to_be(
+    server: Scripted, app: App, options: dict[str, Any], field: str, instead: str
+) -> None:
+    with pytest.raises(jobwire.InvalidArgument, match=f"^{field}: .*{instead}") as caught:
+        app.enqueue("t", {}, **options)
+    assert caught.value.field == field
+    assert not server.requests
+
+
+def test_numbers_of_attempts_go_through(server: Scripted, app: App) -> None:
+    for retry in (1, -1, Retry(max_attempts=1), Retry(jitter=0, max_crashes=0)):
+        app.enqueue("t", retry=retry)
+    assert [request.job.retry.max_attempts for request in server.named("Enqueue")] == [1, -1, 1, 0]
+
+
 def test_unknown_and_contradicting_options_are_type_errors(app: App) -> None:
     with pytest.raises(TypeError, match="'prio'"):
         app.enqueue("t", {}, prio=1)  # type: ignore[call-overload]
@@ -182,6 +238,25 @@ def test_unknown_and_contradicting_options_are_type_errors(app: App) -> None:
         app.enqueue("t", {}, delay=1, at=datetime.now(timezone.utc))
     with pytest.raises(TypeError, match="opts"):
         app.enqueue(app.task("x")(lambda: None).s(), priority=1)  # type: ignore[call-overload]
+
+
+def test_options_among_the_arguments_are_sent_to_their_place(server: Scripted, app: App) -> None:
+    @app.task("add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    @app.task("wait")
+    def wait(delay: str) -> str:
+        return delay
+
+    told = r"^options go before the call: \.opts\(delay=\.\.\., queue=\.\.\.\)\.enqueue\("
+    with pytest.raises(TypeError, match=told):
+        add.enqueue(1, 2, delay="1s", queue="q")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'c'"):
+        add.enqueue(1, 2, c=3)  # type: ignore[call-arg]
+    assert not server.requests
+    wait.enqueue(delay="1s")  # a parameter of its own
+    assert sent(server).payload.text == '{"delay":"1s"}'
 
 
 @pytest.mark.parametrize(
@@ -314,6 +389,19 @@ def test_a_token_does_not_travel_in_plaintext_beyond_loopback() -> None:
 def test_wrong_urls_are_refused(url: str) -> None:
     with pytest.raises(jobwire.InvalidArgument, match="url"):
         Client(url).enqueue("t")
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "jobwire://h/path", " , ", "jobwire://[::1", 7420])
+def test_a_wrong_url_is_refused_where_it_is_given(url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (Client, App):
+        with pytest.raises(jobwire.InvalidArgument, match=r"url: .*jobwire://host:port") as caught:
+            kind(url)
+        assert caught.value.field == "url"
+    if isinstance(url, str):
+        monkeypatch.setenv("JOBWIRE_URL", url)
+        client = Client()  # a module may be imported where the environment is not for it
+        with pytest.raises(jobwire.InvalidArgument, match="url"):
+            client.enqueue("t")
 
 
 # --- enqueue_many ---------------------------------------------------------------------------------------------------

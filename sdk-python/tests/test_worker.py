@@ -581,11 +581,54 @@ def test_wrong_use_is_refused_at_once(app: App) -> None:
     with pytest.raises(ValueError, match="no tasks"):
         app.worker()
     app.task("t")(lambda: None)
-    with pytest.raises(ValueError, match="concurrency"):
-        app.worker(concurrency=0)
     with pytest.raises(ValueError, match="already"):
         app.task("t")(lambda: None)
     with pytest.raises(jobwire.InvalidArgument, match="name"):
         app.task("no spaces")
     with pytest.raises(TypeError, match="does not run"):
         app.task("u", executor="loop")(lambda: None)
+
+
+def test_a_task_without_parentheses_is_told_to_have_a_name(app: App) -> None:
+    with pytest.raises(TypeError, match=r'write @app\.task\("send"\)'):
+
+        @app.task  # type: ignore[arg-type]
+        def send() -> None: ...
+
+    with pytest.raises(jobwire.InvalidArgument, match="name"):
+        app.task(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "instead"),
+    [
+        ({"concurrency": 0}, "concurrency", "at least 1"),
+        ({"concurrency": "10"}, "concurrency", "at least 1"),
+        ({"concurrency": True}, "concurrency", "at least 1"),
+        ({"concurrency": 2.5}, "concurrency", "at least 1"),
+        ({"prefetch": -1}, "prefetch", "at least 0"),
+        ({"prefetch": "4"}, "prefetch", "at least 0"),
+        ({"pool_size": 0}, "pool_size", "at least 1"),
+        ({"max_jobs": 0}, "max_jobs", "at least 1"),
+        ({"max_rss": "1g"}, "max_rss", "at least 1"),
+        ({"grace": "soon"}, "grace", '"30s"'),
+        ({"grace": -1}, "grace", "negative"),
+        ({"grace": None}, "grace", '"30s"'),
+        ({"lease_ttl": "x"}, "lease_ttl", '"30s"'),
+        ({"queues": "mail"}, "queues", r'\["mail"\]'),
+        ({"queues": jobwire.Queue("mail")}, "queues", "list"),
+        ({"queues": 5}, "queues", "list"),
+        ({"queues": [5]}, "queues", "list"),
+        ({"queues": [jobwire.Queue("a", weight=-1)]}, "queues.weight", "at least 0"),
+        ({"queues": [jobwire.Queue("a", max_slots=-1)]}, "queues.max_slots", "at least 0"),
+        ({"queues": [jobwire.Queue("a", weight="1")]}, "queues.weight", "at least 0"),  # type: ignore[arg-type]
+        ({"queues": [jobwire.Queue(5)]}, "queues.name", "string"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_options_of_a_worker_are_refused_by_name(
+    app: App, options: dict[str, Any], field: str, instead: str
+) -> None:
+    app.task("t")(lambda: None)
+    with pytest.raises(jobwire.InvalidArgument, match=f"^{field}: .*{instead}") as caught:
+        app.worker(**options)
+    assert caught.value.field == field

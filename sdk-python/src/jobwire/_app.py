@@ -28,6 +28,10 @@ apps: weakref.WeakSet[App] = weakref.WeakSet()  # every App of this process; a c
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
 
+def _called(function: Any) -> str:
+    return getattr(function, "__name__", "name")
+
+
 class TaskDecorator(Protocol):
     """Makes a Task of a handler; a Context as first parameter is not part of the task's own signature."""
 
@@ -83,7 +87,9 @@ class App(Client):
         classifiers: asked before those of the App, after `no_retry_on`; see jobwire.classifiers.
         options: defaults for its jobs, see JobOptions.
         """
-        if not _NAME.fullmatch(name):
+        if callable(name):
+            raise TypeError(f'a task needs the name of its job type: write @app.task("{_called(name)}")')
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise InvalidArgument(f"name: {name!r} must match [A-Za-z0-9_.:/-]{{1,128}}", field="name")
         defaults = merge_options({}, options)
         asked = (*classifiers, *self.classifiers)

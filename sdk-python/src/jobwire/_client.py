@@ -100,6 +100,8 @@ class Client:
             "cert_file": cert_file,
             "key_file": key_file,
         }
+        if url:
+            parse_url(url)  # what the environment says is read on first use
         self._url = url
         self._plaintext_token = plaintext_token
         self._timeout = to_seconds(timeout, "timeout")

@@ -30,6 +30,7 @@ _KEYED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEY
 
 
 _NAMED = _KEYED[1:]
+_OPTIONS = frozenset(JobOptions.__annotations__)
 
 
 class Signature:
@@ -74,7 +75,13 @@ class Signature:
         """The JSON object for a call; TypeError as Python itself would raise it."""
         if not args and not self.whole and self._by_name is not None and kwargs.keys() == self._by_name:
             return kwargs
-        bound = self._calling.bind(*args, **kwargs)
+        try:
+            bound = self._calling.bind(*args, **kwargs)
+        except TypeError as error:
+            options = [f"{key}=..." for key in kwargs if key not in self._decoders and key in _OPTIONS]
+            if not options:
+                raise
+            raise TypeError(f"options go before the call: .opts({', '.join(options)}).enqueue(...)") from error
         values: dict[str, Any] = {}
         for name, value in bound.arguments.items():
             if name in self._decoders:

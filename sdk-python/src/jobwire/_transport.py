@@ -68,19 +68,25 @@ class Endpoint:
 
 def parse_url(url: str) -> list[Endpoint]:
     """`jobwire://host[:port]` (TLS: `jobwires`; `http`, `https` mean the same), or several separated by commas."""
+    if not isinstance(url, str):
+        raise _no_url(url)
     endpoints = []
     for part in filter(None, (piece.strip() for piece in url.split(","))):
-        split = urlsplit(part if "://" in part else f"jobwire://{part}")
         try:
+            split = urlsplit(part if "://" in part else f"jobwire://{part}")
             port = split.port or DEFAULT_PORT
-        except ValueError:
-            port = 0
-        if split.scheme not in _SCHEMES or not split.hostname or not port or split.path.strip("/"):
-            raise InvalidArgument(f"url: expected jobwire://host:port, got {part!r}", field="url")
+        except ValueError as error:  # a port above 65535, half a bracket
+            raise _no_url(part) from error
+        if split.scheme not in _SCHEMES or not split.hostname or split.path.strip("/"):
+            raise _no_url(part)
         endpoints.append(Endpoint(split.hostname, port, _SCHEMES[split.scheme]))
     if not endpoints:
-        raise InvalidArgument("url: no address in it", field="url")
+        raise _no_url(url)
     return endpoints
+
+
+def _no_url(given: object) -> InvalidArgument:
+    return InvalidArgument(f"url: expected jobwire://host:port (TLS: jobwires://), got {given!r}", field="url")
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def _to_timedelta(value: Duration, name: str) -> timedelta:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         span = timedelta(seconds=value)
     else:
-        raise InvalidArgument(f"{name}: expected a duration, got {type(value).__name__}", field=name)
+        raise InvalidArgument(f'{name}: expected a duration such as "30s", got {type(value).__name__}', field=name)
     if span < timedelta(0):
         raise InvalidArgument(f"{name}: must not be negative, got {value!r}", field=name)
     return span
@@ -51,6 +51,11 @@ def _to_timedelta(value: Duration, name: str) -> timedelta:
 def to_seconds(value: Duration, name: str = "duration") -> float:
     """A Duration in seconds; errors as `to_timedelta`."""
     return to_timedelta(value, name).total_seconds()
+
+
+def whole_number(value: Any) -> bool:
+    """An int, and no bool: True is no number that anybody means."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class JobOptions(TypedDict, total=False):
 
     What wins: the call, the task, the queue's configuration, the server's default. `unique`, `fairness_key`,
     `idempotency_key` and `tags` may be functions of the task's arguments. Durations: "30s", a timedelta, seconds.
+    Servers of 0.1 refuse `fairness_key`, `total_timeout`, `heartbeat_timeout` and `after` (FEATURE_DISABLED).
     """
 
     queue: str  # default: the type, which gives each type its own statistics, limits and pause switch

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._calls import bridge
 from ._context import Sink, log_capture
-from ._errors import JobwireError, Unavailable
+from ._errors import InvalidArgument, JobwireError, Unavailable
 from ._executors import Execution, LoopExecutor, ThreadExecutor
 from ._health import Gauges, HealthServer, Metrics, health_address
 from ._instrument import instrument
@@ -48,7 +48,7 @@ from ._leases import (
 from ._pool import ProcessExecutor, cpu_count, targets
 from ._session import SHUTDOWN_GRACE, Session
 from ._transport import BidiStream, Transport
-from ._types import Duration, Queue, to_seconds
+from ._types import Duration, Queue, to_seconds, whole_number
 from ._version import __version__
 from ._vitals import Vitals
 from .v1 import job_pb2, worker_service_pb2
@@ -82,13 +82,15 @@ class Worker:
         health: int | str | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
-        if concurrency < 1:
-            raise ValueError(f"concurrency: must be at least 1, got {concurrency}")
-        if prefetch is not None and prefetch < 0:
-            raise ValueError(f"prefetch: must not be negative, got {prefetch}")
-        for option, value in (("pool_size", pool_size), ("max_jobs", max_jobs), ("max_rss", max_rss)):
-            if value is not None and value < 1:
-                raise ValueError(f"{option}: must be at least 1, got {value}")
+        _check("concurrency", concurrency, 1)
+        for option, value, least in (
+            ("prefetch", prefetch, 0),
+            ("pool_size", pool_size, 1),
+            ("max_jobs", max_jobs, 1),
+            ("max_rss", max_rss, 1),
+        ):
+            if value is not None:
+                _check(option, value, least)
         if not app.tasks:
             raise ValueError("the app has no tasks: declare some with @app.task, in a module that is imported")
         self._tasks = dict(app.tasks)
@@ -502,6 +504,11 @@ def _wake(sleeper: socket.socket) -> None:
         sleeper.send(b"\0")
 
 
+def _check(option: str, value: Any, least: int) -> None:
+    if not whole_number(value) or not least <= value < 1 << 31:
+        raise InvalidArgument(f"{option}: expected a whole number, at least {least}, got {value!r}", field=option)
+
+
 def _subscriptions(
     tasks: Mapping[str, Any], queues: Iterable[str | Queue] | None
 ) -> list[worker_service_pb2.Subscription]:
@@ -510,7 +517,18 @@ def _subscriptions(
         if names == set(tasks):
             return []  # the queues named like the types
         queues = sorted(names)
+    if isinstance(queues, str):
+        raise InvalidArgument(f'queues: write a list, ["{queues}"], not a string', field="queues")
+    if not isinstance(queues, Iterable):
+        raise InvalidArgument(f"queues: expected a list of names or Queue(...), got {queues!r}", field="queues")
     described = [Queue(given) if isinstance(given, str) else given for given in queues]
+    for given in described:
+        if not isinstance(given, Queue):
+            raise InvalidArgument(f"queues: expected a list of names or Queue(...), {given!r} in it", field="queues")
+        if not isinstance(given.name, str):
+            raise InvalidArgument(f"queues.name: expected a string, got {given.name!r}", field="queues.name")
+        _check("queues.weight", given.weight, 0)
+        _check("queues.max_slots", given.max_slots, 0)
     return [
         worker_service_pb2.Subscription(
             queue=given.name, weight=given.weight, strict=given.strict, max_slots=given.max_slots
