@@ -406,10 +406,15 @@ pub struct JobSpec {
     /// Default 24 h, at most 30 days.
     #[prost(message, optional, tag = "17")]
     pub idempotency_ttl: ::core::option::Option<::prost_types::Duration>,
-    /// Longest silence (no progress report) while running. Unset = silence is fine as long as the worker lives.
+    /// Longest silence (no progress report) while running, from the handler's start on: more than 0, at most 30 days.
+    /// Unset = silence is fine as long as the worker lives. A silent handler is cancelled by its worker and the attempt
+    /// fails as FAILURE_KIND_STALLED, which is retried by the policy; the server orders it 10 s later if the worker has not
+    /// done so, and settles it itself after 20 s more.
     #[prost(message, optional, tag = "18")]
     pub heartbeat_timeout: ::core::option::Option<::prost_types::Duration>,
-    /// Longest time from enqueue to the end, retries included.
+    /// Longest time from enqueue to the end, retries, snoozes and waiting included: more than 0, at most 10 years. Unset =
+    /// no limit. A job that waits when it is over ends as EXPIRED, its latest failure kept; of one that runs, the attempt
+    /// is given no longer than what is left, and then ends as EXPIRED. RetryJobs ends the limit.
     #[prost(message, optional, tag = "19")]
     pub total_timeout: ::core::option::Option<::prost_types::Duration>,
     /// How long to keep the finished record, result included, when the job is not DEAD. Default from the queue, then 1 h.
@@ -487,7 +492,10 @@ pub struct Unique {
     /// How long the job holds the key.
     #[prost(enumeration = "UniqueScope", tag = "2")]
     pub scope: i32,
-    /// With UNIQUE_SCOPE_FOR_TTL, where it is required: how long, counted from enqueue.
+    /// At most 10 years. With UNIQUE_SCOPE_FOR_TTL, where it is required: how long the key is held, counted from enqueue.
+    /// With UNIQUE_CONFLICT_DEBOUNCE and another scope: newcomers move the start no further than this long after the
+    /// existing job's creation, so that a steady stream of them cannot put it off for ever; unset = as far as they like.
+    /// Refused with anything else (INVALID_FIELD).
     #[prost(message, optional, tag = "3")]
     pub ttl: ::core::option::Option<::prost_types::Duration>,
     /// What to do with the newcomer.
@@ -710,8 +718,16 @@ pub enum UniqueConflict {
     Reject = 2,
     /// Put the newcomer's payload and start into the existing job if it has not been handed out, else as KEEP.
     Replace = 3,
-    /// Move the existing job's start to the newcomer's, else as KEEP: debouncing.
+    /// Move the existing job's start to the newcomer's if it has not been handed out, else as KEEP: debouncing. The payload
+    /// stays the first one. With `ttl` the start is never moved past the existing job's creation plus the newcomer's `ttl`.
     Debounce = 4,
+    /// As REPLACE while the existing job has not been handed out. After that the newcomer is its successor: a job of its
+    /// own, BLOCKED until the existing one has ended, in whatever way; then the key is the successor's, in that very step,
+    /// and it runs. While a successor waits, later newcomers put their payload and start into it, with status REPLACED and
+    /// the successor's id. So one works, at most one waits, and the newest payload runs last. The successor counts in
+    /// max_depth, and can be cancelled or expire by itself. UNIQUE_SCOPE_UNTIL_FINISHED only; others are refused
+    /// (INVALID_FIELD), and so is `depends_on` beside it. For jobs of schedules and those enqueued with an outcome it is KEEP.
+    KeepLast = 5,
 }
 impl UniqueConflict {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -725,6 +741,7 @@ impl UniqueConflict {
             Self::Reject => "UNIQUE_CONFLICT_REJECT",
             Self::Replace => "UNIQUE_CONFLICT_REPLACE",
             Self::Debounce => "UNIQUE_CONFLICT_DEBOUNCE",
+            Self::KeepLast => "UNIQUE_CONFLICT_KEEP_LAST",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -735,6 +752,7 @@ impl UniqueConflict {
             "UNIQUE_CONFLICT_REJECT" => Some(Self::Reject),
             "UNIQUE_CONFLICT_REPLACE" => Some(Self::Replace),
             "UNIQUE_CONFLICT_DEBOUNCE" => Some(Self::Debounce),
+            "UNIQUE_CONFLICT_KEEP_LAST" => Some(Self::KeepLast),
             _ => None,
         }
     }
@@ -3033,6 +3051,11 @@ pub struct JobLease {
     /// How long it was runnable before this delivery.
     #[prost(message, optional, tag = "12")]
     pub wait_duration: ::core::option::Option<::prost_types::Duration>,
+    /// How many earlier leases of this job ended because their worker vanished after it had started the handler; as in
+    /// Job.crashes, and 0 again after RetryJobs. A worker that runs several jobs in one call should run a job with crashes
+    /// by itself, so that what brings a process down takes no neighbours along.
+    #[prost(int32, tag = "13")]
+    pub crashes: i32,
 }
 /// The worker's view of a JobSpec.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3067,6 +3090,9 @@ pub struct Task {
     /// The tick this run stands for, when it came from a schedule.
     #[prost(message, optional, tag = "13")]
     pub fire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// As in JobSpec: whose turn this job is.
+    #[prost(string, tag = "14")]
+    pub fairness_key: ::prost::alloc::string::String,
 }
 /// A finished parent.
 #[derive(Clone, PartialEq, ::prost::Message)]

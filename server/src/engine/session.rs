@@ -407,6 +407,7 @@ impl Session {
                 checkpoint,
                 last_failure: last_failure.map(|failure| short(&failure)),
                 wait_ms: (meta.start_ms - meta.ready_ms).max(0),
+                crashes: meta.crashes,
             });
             self.table.insert(Lease {
                 secret,

@@ -223,6 +223,8 @@ pub struct JobLease {
     /// Kind, class and message only.
     pub last_failure: Option<Failure>,
     pub wait_ms: i64,
+    /// Earlier leases that ended by a crash.
+    pub crashes: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,6 +31,7 @@ class UniqueConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNIQUE_CONFLICT_REJECT: _ClassVar[UniqueConflict]
     UNIQUE_CONFLICT_REPLACE: _ClassVar[UniqueConflict]
     UNIQUE_CONFLICT_DEBOUNCE: _ClassVar[UniqueConflict]
+    UNIQUE_CONFLICT_KEEP_LAST: _ClassVar[UniqueConflict]
 
 class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -91,6 +92,7 @@ UNIQUE_CONFLICT_KEEP: UniqueConflict
 UNIQUE_CONFLICT_REJECT: UniqueConflict
 UNIQUE_CONFLICT_REPLACE: UniqueConflict
 UNIQUE_CONFLICT_DEBOUNCE: UniqueConflict
+UNIQUE_CONFLICT_KEEP_LAST: UniqueConflict
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_SCHEDULED: JobState
 JOB_STATE_BLOCKED: JobState

@@ -244,7 +244,7 @@ class Welcome(_message.Message):
     def __init__(self, lost: _Optional[_Iterable[str]] = ..., settled: _Optional[_Iterable[str]] = ..., cancels: _Optional[_Iterable[_Union[CancelOrder, _Mapping]]] = ..., directive: _Optional[_Union[Directive, _Mapping]] = ..., slots: _Optional[int] = ..., lease_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delivery_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[_common_pb2.Limits, _Mapping]] = ..., revision: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., server_id: _Optional[str] = ..., server_version: _Optional[str] = ..., server_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class JobLease(_message.Message):
-    __slots__ = ("lease_token", "task", "attempt", "max_attempts", "delivery", "timeout", "heartbeat_timeout", "checkpoint", "dependencies", "dependencies_truncated", "last_failure", "wait_duration")
+    __slots__ = ("lease_token", "task", "attempt", "max_attempts", "delivery", "timeout", "heartbeat_timeout", "checkpoint", "dependencies", "dependencies_truncated", "last_failure", "wait_duration", "crashes")
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +257,7 @@ class JobLease(_message.Message):
     DEPENDENCIES_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     LAST_FAILURE_FIELD_NUMBER: _ClassVar[int]
     WAIT_DURATION_FIELD_NUMBER: _ClassVar[int]
+    CRASHES_FIELD_NUMBER: _ClassVar[int]
     lease_token: str
     task: Task
     attempt: int
@@ -269,10 +270,11 @@ class JobLease(_message.Message):
     dependencies_truncated: bool
     last_failure: _common_pb2.Failure
     wait_duration: _duration_pb2.Duration
-    def __init__(self, lease_token: _Optional[str] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., delivery: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., checkpoint: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., dependencies: _Optional[_Iterable[_Union[DependencyResult, _Mapping]]] = ..., dependencies_truncated: bool = ..., last_failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., wait_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    crashes: int
+    def __init__(self, lease_token: _Optional[str] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., delivery: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., checkpoint: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., dependencies: _Optional[_Iterable[_Union[DependencyResult, _Mapping]]] = ..., dependencies_truncated: bool = ..., last_failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., wait_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., crashes: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "type", "payload", "headers", "queue", "priority", "create_time", "tags", "workflow_id", "node", "parent_id", "schedule_id", "fire_time")
+    __slots__ = ("id", "type", "payload", "headers", "queue", "priority", "create_time", "tags", "workflow_id", "node", "parent_id", "schedule_id", "fire_time", "fairness_key")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -293,6 +295,7 @@ class Task(_message.Message):
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_ID_FIELD_NUMBER: _ClassVar[int]
     FIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     id: str
     type: str
     payload: _common_pb2.Payload
@@ -306,7 +309,8 @@ class Task(_message.Message):
     parent_id: str
     schedule_id: str
     fire_time: _timestamp_pb2.Timestamp
-    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., headers: _Optional[_Mapping[str, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ..., workflow_id: _Optional[str] = ..., node: _Optional[str] = ..., parent_id: _Optional[str] = ..., schedule_id: _Optional[str] = ..., fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    fairness_key: str
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., headers: _Optional[_Mapping[str, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ..., workflow_id: _Optional[str] = ..., node: _Optional[str] = ..., parent_id: _Optional[str] = ..., schedule_id: _Optional[str] = ..., fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fairness_key: _Optional[str] = ...) -> None: ...
 
 class DependencyResult(_message.Message):
     __slots__ = ("alias", "job_id", "state", "result", "failure")

@@ -55,6 +55,7 @@ pub fn lease(lease: JobLease) -> v1::JobLease {
         checkpoint: lease.checkpoint.map(raw),
         last_failure: lease.last_failure.map(|failure| to_failure(failure, View::Basic, Format::Omit)),
         wait_duration: Some(to_span(lease.wait_ms.max(0))),
+        crashes: lease.crashes as i32,
         ..Default::default()
     }
 }
@@ -205,6 +206,7 @@ mod tests {
             checkpoint: None,
             last_failure: None,
             wait_ms: -3,
+            crashes: 2,
         }
     }
 

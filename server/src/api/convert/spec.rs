@@ -93,7 +93,11 @@ fn unique(ctx: Ctx<'_>, asked: v1::Unique) -> Parsed<Unique> {
         v1::UniqueConflict::Reject => Conflict::Reject,
         v1::UniqueConflict::Replace => Conflict::Replace,
         v1::UniqueConflict::Debounce => Conflict::Debounce,
+        v1::UniqueConflict::KeepLast => Conflict::Keep,
     })?;
+    if asked.on_conflict == v1::UniqueConflict::KeepLast as i32 {
+        return Err(ApiError::disabled_field("on_conflict"));
+    }
     Ok(Unique { key: asked.key, hold, conflict })
 }
 

@@ -139,6 +139,7 @@ mod tests {
             checkpoint: None,
             last_failure: None,
             wait_ms: 0,
+            crashes: 0,
         }
     }
 
