@@ -28,6 +28,7 @@ PRINTED = {
     "progress": ["100.0 row 2", "imported 3 rows", "succeeded"],
     "coming_from_celery": ["True", "8", "succeeded", "ValueError: nowhere is no path", "4 4"],
     "coming_from_sidekiq": ["0 3 dead", "True", "sent bob's mail", "3"],
+    "schedules": ["created 0 6 1 * *", "At 02:30, Europe/Berlin", "['monthly-report']", "urgent", "5 ticks"],
     "telemetry": ["pack", "process orders", "enqueue orders", "request"],
 }
 

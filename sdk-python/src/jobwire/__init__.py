@@ -43,6 +43,14 @@ from ._errors import (
     Unimplemented,
 )
 from ._job import Events, Job
+from ._records import (
+    Backfill,
+    BulkResult,
+    ScheduleOptions,
+    SchedulePreview,
+    SchedulePut,
+    ScheduleStatus,
+)
 from ._tasks import Task, TaskCall
 from ._types import (
     DependencyResult,
@@ -70,6 +78,8 @@ __all__ = [
     "Aborted",
     "AlreadyExists",
     "App",
+    "Backfill",
+    "BulkResult",
     "Cancelled",
     "Client",
     "Context",
@@ -107,6 +117,10 @@ __all__ = [
     "ResourceExhausted",
     "Retry",
     "RetryAfter",
+    "ScheduleOptions",
+    "SchedulePreview",
+    "SchedulePut",
+    "ScheduleStatus",
     "Snooze",
     "StateEvent",
     "Task",

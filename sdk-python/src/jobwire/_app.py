@@ -13,9 +13,12 @@ from ._context import Context
 from ._errors import InvalidArgument
 from ._hooks import Hook
 from ._options import merge_options
-from ._tasks import Task
+from ._records import ScheduleOptions
+from ._schedules import put_request
+from ._tasks import Task, TaskCall
 from ._types import Duration, JobOptions, Queue
 from .classifiers import Classifier, http
+from .v1 import schedule_service_pb2
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -59,6 +62,7 @@ class App(Client):
         self.classifiers = tuple(classifiers)
         self.tasks: dict[str, Task[..., Any]] = {}
         self._hooks: list[Hook] = []
+        self._schedules: dict[str, schedule_service_pb2.PutScheduleRequest] = {}
         apps.add(self)
 
     def task(
@@ -115,6 +119,54 @@ class App(Client):
 
         return declare  # type: ignore[return-value]
 
+    @overload
+    def schedule(
+        self,
+        id: str,
+        job: TaskCall[Any] | str,
+        payload: Any = ...,
+        /,
+        *,
+        options: JobOptions | None = ...,
+        **spec: Unpack[ScheduleOptions],
+    ) -> None: ...
+    @overload
+    def schedule(self, id: str, /, **spec: Unpack[ScheduleOptions]) -> Callable[[Task[P, R]], Task[P, R]]: ...
+    def schedule(
+        self,
+        id: str,
+        job: TaskCall[Any] | str | None = None,
+        payload: Any = None,
+        /,
+        *,
+        options: JobOptions | None = None,
+        **spec: Any,
+    ) -> Any:
+        """Declares a schedule, for workers of this app to put when they start, before they take a job.
+
+        `app.schedule("nightly", report.s("sales"), cron="0 2 * * *")`, or as a decorator above `@app.task`, for a task
+        that is called without arguments. Parameters are those of `client.schedules.put`. What is wrong with it for this
+        side is raised here; what the server refuses stops the worker. To leave one out again deletes nothing: that is
+        `client.schedules.delete`.
+        """
+
+        def declare(call: TaskCall[Any] | str) -> None:
+            if id in self._schedules:
+                raise ValueError(f"{id}: there is a schedule of this id already")
+            self._schedules[id] = put_request(id, call, payload, options, spec)
+
+        if job is not None:
+            declare(job)
+            return None
+
+        def decorate(task: Task[..., Any]) -> Task[..., Any]:
+            if not isinstance(task, Task):
+                raise TypeError(f'{id}: @app.schedule("{id}", …) goes above @app.task, on a task')
+            declare(task.s())
+            return task
+
+        return decorate
+
     def around(self, hook: Hook) -> Hook:
         """Surrounds every handler of this app with a context manager: a database session, a scope, a lock.
 
@@ -140,6 +192,7 @@ class App(Client):
         app_version: str = "",
         labels: Mapping[str, str] | None = None,
         health: int | str | None = None,
+        put_schedules: bool = True,
         on_ready: Callable[[], None] | None = None,
     ) -> Worker:
         """A worker for the app's tasks; `worker.run()` works until told to stop.
@@ -160,6 +213,8 @@ class App(Client):
         health: a port of 127.0.0.1, or "host:port", that answers `/livez` (the process), `/readyz` (connected and not
             draining) and `/metrics` (Prometheus); default none. When it is in use, `run` and `start` raise
             InvalidArgument.
+        put_schedules: put the app's schedules (`app.schedule`) before the first job is taken; one that the server
+            refuses stops the worker. Needs scope `admin`; default True.
         on_ready: called once, when the server has welcomed the worker; must not block.
         """
         from ._worker import Worker
@@ -178,5 +233,6 @@ class App(Client):
             app_version=app_version,
             labels=labels,
             health=health,
+            put_schedules=put_schedules,
             on_ready=on_ready,
         )

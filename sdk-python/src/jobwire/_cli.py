@@ -59,6 +59,7 @@ def _work(options: argparse.Namespace, index: int) -> int:
             name=options.name,
             app_version=options.app_version,
             health=health,
+            put_schedules=not options.no_put_schedules,
         )
         code = _run(worker, options.max_jobs, options.max_rss)
     except (ValueError, InvalidArgument) as error:
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pool-size", type=_number, help="children for executor=process, in each process (default: CPU cores)")
     add("--prefetch", type=int, help="jobs to hold beyond --concurrency (default: adapts)")
     add("--health", help="port or host:port for /livez, /readyz, /metrics; process n has the n-th port from there")
+    add("--no-put-schedules", action="store_true", help="leave the app's schedules to others (default: put them)")
     add("--grace", default="25s", help="time to finish after SIGTERM (default 25s)")
     add("--lease-ttl", help="10s to 5m (default: the server's, 30s)")
     add("--name", default="", help="name of the worker for people (default host:pid)")

@@ -23,6 +23,7 @@ from ._job import Job
 from ._options import job_spec, merge_options
 from ._pipeline import Pipeline
 from ._results import ResultHub
+from ._schedules import Schedules
 from ._tasks import TaskCall
 from ._transport import Connection, Transport, parse_url
 from ._types import Duration, EnqueueResult, JobOptions, to_seconds
@@ -297,6 +298,11 @@ class Client:
     def job(self, id: str) -> Job[Any]:
         """The handle of a job by its id; asks nobody."""
         return Job(self, id, _plain)
+
+    @property
+    def schedules(self) -> Schedules:
+        """Recurring jobs: put, get, list, pause, resume, trigger, delete, preview, backfill."""
+        return Schedules(self)
 
     def close(self) -> None:
         """Ends the connections; calls under way fail. The client opens new ones when it is used again."""

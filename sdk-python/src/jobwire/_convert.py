@@ -60,9 +60,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 def time_of(message: Any, name: str) -> datetime | None:
     """A Timestamp field as datetime in UTC; None when it is unset."""
-    if not message.HasField(name):
-        return None
-    value = getattr(message, name)
+    return datetime_of(getattr(message, name)) if message.HasField(name) else None
+
+
+def datetime_of(value: Timestamp) -> datetime:
+    """A Timestamp as datetime in UTC."""
     return _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
 
 

@@ -24,7 +24,14 @@ import grpc
 
 from ._errors import InvalidArgument, JobwireError, Unavailable, error_of
 from ._status import parse_status_details
-from .v1 import job_service_pb2_grpc, worker_service_pb2_grpc
+from .v1 import (
+    admin_service_pb2_grpc,
+    job_service_pb2_grpc,
+    queue_service_pb2_grpc,
+    schedule_service_pb2_grpc,
+    worker_service_pb2_grpc,
+    workflow_service_pb2_grpc,
+)
 
 DEFAULT_PORT = 7420
 _SCHEMES = {"jobwire": False, "http": False, "jobwires": True, "https": True}
@@ -149,7 +156,7 @@ class Transport:
                 self._at += 1
 
     def unary(self, name: str, request: Any, timeout: float | None, *, blocking: bool = False) -> Call:
-        """Starts a call of JobService or WorkerService; the future ends with the response or a JobwireError.
+        """Starts a call of whichever service has it; the future ends with the response or a JobwireError.
 
         blocking: return when it has ended, which costs half: for a future, the library starts a thread per call.
         """
@@ -312,8 +319,18 @@ class BidiStream(ServerStream):
             self._channel.close()
 
 
+_SERVICES: tuple[Any, ...] = (
+    job_service_pb2_grpc.JobServiceStub,
+    worker_service_pb2_grpc.WorkerServiceStub,
+    schedule_service_pb2_grpc.ScheduleServiceStub,
+    queue_service_pb2_grpc.QueueServiceStub,
+    admin_service_pb2_grpc.AdminServiceStub,
+    workflow_service_pb2_grpc.WorkflowServiceStub,
+)
+
+
 def _method(channel: Any, name: str) -> Any:
-    for stub in (job_service_pb2_grpc.JobServiceStub, worker_service_pb2_grpc.WorkerServiceStub):
+    for stub in _SERVICES:
         method = getattr(stub(channel), name, None)
         if method is not None:
             return method

@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from ._calls import bridge
+from ._calls import Attempts, bridge
 from ._context import Sink, log_capture
-from ._errors import InvalidArgument, JobwireError, Unavailable
+from ._errors import JobwireError, Unavailable
 from ._executors import Execution, LoopExecutor, ThreadExecutor
 from ._health import Gauges, HealthServer, Metrics, health_address
 from ._instrument import instrument
@@ -46,9 +46,12 @@ from ._leases import (
     released,
 )
 from ._pool import ProcessExecutor, cpu_count, targets
+from ._reports import NEVER
+from ._schedules import refused
 from ._session import SHUTDOWN_GRACE, Session
+from ._subscriptions import check_number, subscriptions
 from ._transport import BidiStream, Transport
-from ._types import Duration, Queue, to_seconds, whole_number
+from ._types import Duration, Queue, to_seconds
 from ._version import __version__
 from ._vitals import Vitals
 from .v1 import job_pb2, worker_service_pb2
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("jobwire.worker")
 Event = Callable[[Session, float], None]
 EVENTS_PER_POLL = 1000
+PUT_TIMEOUT = 30.0  # of one try to put a schedule
 
 
 class Worker:
@@ -80,9 +84,10 @@ class Worker:
         app_version: str = "",
         labels: Mapping[str, str] | None = None,
         health: int | str | None = None,
+        put_schedules: bool = True,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
-        _check("concurrency", concurrency, 1)
+        check_number("concurrency", concurrency, 1)
         for option, value, least in (
             ("prefetch", prefetch, 0),
             ("pool_size", pool_size, 1),
@@ -90,11 +95,12 @@ class Worker:
             ("max_rss", max_rss, 1),
         ):
             if value is not None:
-                _check(option, value, least)
+                check_number(option, value, least)
         if not app.tasks:
             raise ValueError("the app has no tasks: declare some with @app.task, in a module that is imported")
         self._tasks = dict(app.tasks)
         self._connection = app._connection()
+        self._schedules = list(app._schedules.values()) if put_schedules else []
         self._on_ready = on_ready
         self._health = health
         if health is not None:
@@ -105,7 +111,7 @@ class Worker:
             session_id=str(uuid.uuid4()),
             worker_id=name or f"{host}:{os.getpid()}",
             types=sorted(self._tasks),
-            subscriptions=_subscriptions(self._tasks, queues),
+            subscriptions=subscriptions(self._tasks, queues),
             concurrency=concurrency,
             pool_types=frozenset(name for name, task in self._tasks.items() if task.executor == "process"),
             pool_size=min(pool_size or cpu_count(), concurrency),
@@ -293,6 +299,7 @@ class Worker:
     def _work(self) -> BaseException | None:
         self._transport = Transport(self._connection)
         session = self._session
+        self._put_schedules(session, self._transport)
         while True:
             polled = session.poll(time.monotonic())
             if self._stream is not None:
@@ -304,6 +311,29 @@ class Worker:
                     self._let_go(session, SHUTDOWN_GRACE if command.error else 0.0)
                     return command.error
             self._await_events(session, polled.wake)
+
+    def _put_schedules(self, session: Session, transport: Transport) -> None:
+        """Puts what the app declared, before a job is taken. Waits for a server; raises what it refuses."""
+        for request in self._schedules:
+            attempts = Attempts(None, new_token=bool(transport.connection.token_file), on_failure=transport.rotate)
+            while not session.draining:
+                call = transport.unary("PutSchedule", request, PUT_TIMEOUT)
+                call.add_done_callback(lambda _: self._events.put(_nothing))
+                self._idle(session, lambda call=call: call.done(), NEVER)  # type: ignore[misc]
+                if not call.done():
+                    call.abandon()
+                    return
+                try:
+                    call.result()
+                    break
+                except JobwireError as error:
+                    resume_at = time.monotonic() + attempts.pause(refused(request.id, error))
+                self._idle(session, lambda: False, resume_at)
+
+    def _idle(self, session: Session, enough: Callable[[], bool], until: float) -> None:
+        """Waits without a stream, for `enough`, a moment, or the order to drain."""
+        while not (enough() or session.draining) and (now := time.monotonic()) < until:
+            self._await_events(session, min(until, now + 60.0))
 
     def _let_go(self, session: Session, patience: float) -> None:
         """Refused for good: the handlers were cancelled, and may clean up for a moment."""
@@ -482,6 +512,10 @@ class Worker:
         self._events.put(lambda session, now: session.logged(token, line, now))
 
 
+def _nothing(_session: Session, _now: float) -> None:
+    """Wakes the session's thread."""
+
+
 _started: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
@@ -502,36 +536,3 @@ def _wake(sleeper: socket.socket) -> None:
     # Closed: nobody sleeps any more.
     with contextlib.suppress(OSError):
         sleeper.send(b"\0")
-
-
-def _check(option: str, value: Any, least: int) -> None:
-    if not whole_number(value) or not least <= value < 1 << 31:
-        raise InvalidArgument(f"{option}: expected a whole number, at least {least}, got {value!r}", field=option)
-
-
-def _subscriptions(
-    tasks: Mapping[str, Any], queues: Iterable[str | Queue] | None
-) -> list[worker_service_pb2.Subscription]:
-    if queues is None:
-        names = {task.queue for task in tasks.values()}
-        if names == set(tasks):
-            return []  # the queues named like the types
-        queues = sorted(names)
-    if isinstance(queues, str):
-        raise InvalidArgument(f'queues: write a list, ["{queues}"], not a string', field="queues")
-    if not isinstance(queues, Iterable):
-        raise InvalidArgument(f"queues: expected a list of names or Queue(...), got {queues!r}", field="queues")
-    described = [Queue(given) if isinstance(given, str) else given for given in queues]
-    for given in described:
-        if not isinstance(given, Queue):
-            raise InvalidArgument(f"queues: expected a list of names or Queue(...), {given!r} in it", field="queues")
-        if not isinstance(given.name, str):
-            raise InvalidArgument(f"queues.name: expected a string, got {given.name!r}", field="queues.name")
-        _check("queues.weight", given.weight, 0)
-        _check("queues.max_slots", given.max_slots, 0)
-    return [
-        worker_service_pb2.Subscription(
-            queue=given.name, weight=given.weight, strict=given.strict, max_slots=given.max_slots
-        )
-        for given in described
-    ]

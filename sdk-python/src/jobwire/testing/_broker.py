@@ -13,10 +13,11 @@ from .._convert import time_of
 from .._errors import InvalidArgument, JobwireError, NotFound, error_of
 from .._ids import uuid7
 from .._leases import Outcome
+from .._spec import span_of
 from .._types import JobState
 from ..v1 import common_pb2, job_pb2, job_service_pb2
 from ..v1 import worker_service_pb2 as pb
-from ._record import Record, policy_delay, span_of
+from ._record import Record, policy_delay
 
 Key = tuple[str, str, str, str]
 _UNKNOWN = ("depends_on", "total_timeout", "heartbeat_timeout")
