@@ -1,4 +1,5 @@
 // The client: puts jobs in and gives handles to them.
+import type { Access } from "./access.js";
 import { Codecs, type Codec } from "./codecs.js";
 import { Coalescer, type SendJobs } from "./coalesce.js";
 import { toMs, spanOf, type Duration } from "./duration.js";
@@ -7,11 +8,12 @@ import { EnqueueStream } from "./enqueue-stream.js";
 import { InvalidArgument, type JobwireError } from "./errors.js";
 import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
 import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
-import { Job, settle, type JobAccess } from "./job.js";
+import { Job, settle } from "./job.js";
 import { checkSharedOptions } from "./options.js";
 import { detected } from "./otel/detect.js";
 import { ResultStream } from "./results.js";
 import { retrying, within } from "./retry.js";
+import { Schedules } from "./schedules.js";
 import { buildSpec, buildSpecUnchecked, type BuiltSpec } from "./spec.js";
 import type { AnyTask, Task } from "./tasks.js";
 import type { OutgoingJob, Telemetry } from "./telemetry.js";
@@ -43,8 +45,10 @@ const RUN_WAIT_MS_MAX = 300_000;
  */
 export class Client {
   readonly #telemetry: Telemetry | undefined;
-  readonly #access: JobAccess;
+  readonly #access: Access;
   #coalescer: Coalescer;
+  /** Recurring jobs. */
+  readonly schedules: Schedules;
 
   constructor(options: ClientOptions = {}) {
     const connection = resolveConnection(options);
@@ -57,6 +61,7 @@ export class Client {
       deadlineMs: toMs(options.deadline ?? "30s", "deadline"),
       codecs: new Codecs(options.codecs),
     };
+    this.schedules = new Schedules(this.#access);
     insides.set(this, {
       connection,
       telemetry: this.#telemetry,

@@ -3,6 +3,10 @@ export { Client, type ClientOptions, type EnqueueItem } from "./client.js";
 export type { ConnectionOptions } from "./endpoints.js";
 export { Job } from "./job.js";
 export { defineTask, type StandardSchema, type Task } from "./tasks.js";
+export type { Needs, Signature } from "./signature.js";
+export type { BulkResult, Which } from "./bulk.js";
+export { Schedules } from "./schedules.js";
+export type { Backfilled, Cadence, CadenceCommon, Cron, Every, Overlap, Schedule, ScheduleSpec } from "./schedule-types.js";
 export { Worker } from "./worker.js";
 export type { QueueOptions, WorkerEvents, WorkerOptions } from "./worker-options.js";
 export type { ThreadOptions } from "./pool.js";
@@ -22,7 +26,7 @@ export {
 export { Directive, Discard, NonRetryable, Release, RetryAfter, Snooze, type DirectiveKind } from "./directives.js";
 export type { ResponseLike } from "./http-response.js";
 export type {
-  CallOptions, EnqueueStatus, Explanation, Failure, JobEvent, JobOptions, JobRecord, JobState, Logger, LogLevel, LogLine, Priority,
+  CallOptions, EnqueueStatus, Explanation, Failure, JobEvent, JobOptions, JobRecord, JobState, ListOptions, Logger, LogLevel, LogLine, Priority,
   Progress, Retry, TaskOptions, Unique,
 } from "./types.js";
 export type { Attempted, OutgoingJob, RunningJob, Telemetry, WorkerGauges } from "./telemetry.js";

@@ -1,4 +1,5 @@
 // The handle of a job.
+import { call, type Access } from "./access.js";
 import type { Codecs } from "./codecs.js";
 import { toMs, spanOf, type Duration } from "./duration.js";
 import { JobCancelled, JobExpired, JobFailed, JobwireError, NotFound } from "./errors.js";
@@ -6,21 +7,11 @@ import { PayloadFormat, type BulkResult } from "./gen/jobwire/v1/common_pb.js";
 import { JobView } from "./gen/jobwire/v1/job_pb.js";
 import { JobService, type JobResult } from "./gen/jobwire/v1/job_service_pb.js";
 import { decodeBody } from "./payload.js";
-import type { ResultStream } from "./results.js";
-import { pause, retryDelayMs, retrying, within } from "./retry.js";
+import { pause, retryDelayMs, within } from "./retry.js";
 import { errorOfItem } from "./status.js";
 import { validate, type AnyTask } from "./tasks.js";
-import type { Transport } from "./transport.js";
 import type { CallOptions, EnqueueStatus, Explanation, JobEvent, JobRecord } from "./types.js";
 import { bodyOf, failureDataOf, isTerminal, logLineOf, progressOf, publicFailure, recordOf, stateOf } from "./wire.js";
-
-/** What handles need of their client. */
-export interface JobAccess {
-  transport: Transport;
-  results: ResultStream;
-  deadlineMs: number;
-  codecs: Codecs;
-}
 
 /** A job that exists, or existed, on the server. `Output` is what its task's handler returns. */
 export class Job<Output = unknown> {
@@ -28,11 +19,11 @@ export class Job<Output = unknown> {
   readonly id: string;
   /** What became of the enqueue; `undefined` for a handle made by `client.job()`. */
   readonly enqueued: EnqueueStatus | undefined;
-  readonly #access: JobAccess;
+  readonly #access: Access;
   readonly #task: AnyTask | undefined;
 
   /** Handles come from `client.enqueue()` and `client.job()`. */
-  constructor(access: JobAccess, id: string, task?: AnyTask, enqueued?: EnqueueStatus) {
+  constructor(access: Access, id: string, task?: AnyTask, enqueued?: EnqueueStatus) {
     this.#access = access;
     this.id = id;
     this.#task = task;
@@ -41,13 +32,8 @@ export class Job<Output = unknown> {
 
   /** The record as it is now. Needs scope `read`. Throws NotFound when it was purged. */
   async status(options: CallOptions = {}): Promise<JobRecord> {
-    const { job } = await this.#call(options, (limits) =>
-      this.#access.transport.unary(
-        JobService.method.getJob,
-        { id: this.id, view: JobView.FULL, payloadFormat: PayloadFormat.RAW },
-        limits,
-      ),
-    );
+    const request = { id: this.id, view: JobView.FULL, payloadFormat: PayloadFormat.RAW };
+    const { job } = await call(this.#access, JobService.method.getJob, request, options);
     if (!job) throw new NotFound(`no job ${this.id}`, { reason: "JOB_NOT_FOUND" });
     return recordOf(job);
   }
@@ -109,9 +95,8 @@ export class Job<Output = unknown> {
    */
   async cancel(reason = "", options: CallOptions & { grace?: Duration } = {}): Promise<boolean> {
     const grace = options.grace === undefined ? undefined : spanOf(toMs(options.grace, "grace"));
-    const { result } = await this.#call(options, (limits) =>
-      this.#access.transport.unary(JobService.method.cancelJobs, { selector: { ids: [this.id] }, reason, grace }, limits),
-    );
+    const request = { selector: { ids: [this.id] }, reason, grace };
+    const { result } = await call(this.#access, JobService.method.cancelJobs, request, options);
     return this.#affected(result);
   }
 
@@ -120,10 +105,9 @@ export class Job<Output = unknown> {
    * with `resetAttempts` all of them. Needs scope `admin`. Not repeated by itself when the server is unavailable.
    */
   async retry(options: CallOptions & { resetAttempts?: boolean } = {}): Promise<boolean> {
-    const { resetAttempts = false, deadline, signal } = options;
-    const timeoutMs = deadline === undefined ? this.#access.deadlineMs : toMs(deadline, "deadline");
+    const { resetAttempts = false } = options;
     const request = { selector: { ids: [this.id] }, resetAttempts };
-    const { result } = await this.#access.transport.unary(JobService.method.retryJobs, request, { timeoutMs, signal });
+    const { result } = await call(this.#access, JobService.method.retryJobs, request, options);
     return this.#affected(result);
   }
 
@@ -132,16 +116,8 @@ export class Job<Output = unknown> {
    * Unimplemented from servers of 0.1.
    */
   async explain(options: CallOptions = {}): Promise<Explanation> {
-    const { state, summary, reasons } = await this.#call(options, (limits) =>
-      this.#access.transport.unary(JobService.method.explainJob, { id: this.id }, limits),
-    );
+    const { state, summary, reasons } = await call(this.#access, JobService.method.explainJob, { id: this.id }, options);
     return { state: stateOf(state), summary, reasons: reasons.map(({ message }) => message) };
-  }
-
-  #call<T>(options: CallOptions, attempt: (limits: { timeoutMs: number; signal: AbortSignal | undefined }) => Promise<T>): Promise<T> {
-    const { deadline, signal } = options;
-    const deadlineMs = deadline === undefined ? this.#access.deadlineMs : toMs(deadline, "deadline");
-    return retrying(performance.now() + deadlineMs, signal, (timeoutMs) => attempt({ timeoutMs, signal }));
   }
 
   #affected(result: BulkResult | undefined): boolean {

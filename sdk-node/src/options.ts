@@ -1,7 +1,8 @@
 // What options may be. The compiler says the same; this is for callers without one, and for what `any` lets through.
-import { inspect, types } from "node:util";
-import { toMs, type Duration } from "./duration.js";
-import { InvalidArgument } from "./errors.js";
+import {
+  check, checkEach, date, duration, durations, INT32_MAX, invalid, isListOf, isRecord, isString, isWhole, number, show, text, texts, word,
+  type Check, type Checks,
+} from "./checks.js";
 import { ExhaustedAction } from "./gen/jobwire/v1/common_pb.js";
 import { UniqueConflict, UniqueScope } from "./gen/jobwire/v1/job_pb.js";
 import type { JobOptions, Retry, TaskOptions, Unique } from "./types.js";
@@ -10,34 +11,8 @@ export const EXHAUSTED = { dead: ExhaustedAction.DEAD, discard: ExhaustedAction.
 export const SCOPES = { until_finished: UniqueScope.UNTIL_FINISHED, until_started: UniqueScope.UNTIL_STARTED, for_ttl: UniqueScope.FOR_TTL };
 export const CONFLICTS = { keep: UniqueConflict.KEEP, reject: UniqueConflict.REJECT, replace: UniqueConflict.REPLACE, debounce: UniqueConflict.DEBOUNCE };
 
-/** Refuses a value; `field` names the option in the error. */
-type Check = (value: unknown, field: string) => void;
-type Checks<T> = Record<keyof T, Check>;
-
-const INT32_MAX = 2 ** 31 - 1;
-
-const check = (fits: (value: unknown) => boolean, expected: string): Check => (value, field) => {
-  if (!fits(value)) throw invalid(field, `${field} must be ${expected}, not ${show(value)}`);
-};
-const isString = (value: unknown): value is string => typeof value === "string";
-const isNumber = (value: unknown): value is number => typeof value === "number" && !Number.isNaN(value);
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
-const isWhole = (value: unknown, min: number, max: number): boolean => Number.isInteger(value) && min <= Number(value) && Number(value) <= max;
 const isCount = (value: unknown): boolean => value === -1 || isWhole(value, 1, INT32_MAX);
-const isListOf = (value: unknown, fits: (item: unknown) => boolean): boolean => Array.isArray(value) && value.every(fits);
-
-const text = check(isString, "a string");
-const number = check(isNumber, "a number");
-const texts = check((value) => isListOf(value, isString), "a list of strings");
-const date = check((value) => types.isDate(value) && !Number.isNaN(value.getTime()), 'a valid Date: write new Date("2030-01-01T09:00:00Z")');
 const attempts = check(isCount, "a whole number (1 = never again, -1 = no limit)");
-const duration: Check = (value, field) => void toMs(value as Duration, field);
-const durations: Check = (value, field) => {
-  if (!Array.isArray(value)) throw invalid(field, `${field} must be a list of durations, such as ["1s", "10s"], not ${show(value)}`);
-  for (const item of value) duration(item, field);
-};
-const word = (words: object): Check =>
-  check((value) => isString(value) && Object.hasOwn(words, value), `one of ${Object.keys(words).map((one) => `"${one}"`).join(", ")}`);
 
 const RETRY: Checks<Retry> = {
   maxAttempts: attempts,
@@ -138,24 +113,4 @@ export function computed<T>(option: T | ((input: unknown) => T) | undefined, inp
   const value = (option as (input: unknown) => T | undefined)(input);
   if (value !== undefined) TASK[name](value, name);
   return value;
-}
-
-function checkEach(checks: Record<string, Check>, options: object, prefix: string, meant: Record<string, string>): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined) continue;
-    if (!Object.hasOwn(checks, name)) {
-      const hint = Object.hasOwn(meant, name) ? `${meant[name]} is meant? ` : "";
-      throw invalid(prefix + name, `${prefix}${name} is no option; ${hint}known are ${Object.keys(checks).join(", ")}`);
-    }
-    checks[name]!(value, prefix + name);
-  }
-}
-
-function show(value: unknown): string {
-  const shown = isString(value) ? JSON.stringify(value) : inspect(value, { depth: 1, breakLength: Infinity });
-  return shown.length <= 80 ? shown : `${shown.slice(0, 79)}…`;
-}
-
-function invalid(field: string, message: string): InvalidArgument {
-  return new InvalidArgument(message, { reason: "INVALID_FIELD", field });
 }

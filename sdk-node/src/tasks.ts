@@ -1,7 +1,8 @@
 // Tasks: job types declared in code, importable by producers without any worker code.
 import { InvalidArgument } from "./errors.js";
 import { checkTaskOptions } from "./options.js";
-import type { TaskOptions } from "./types.js";
+import { makeSignature, type Needs, type Signature } from "./signature.js";
+import type { JobOptions, TaskOptions } from "./types.js";
 
 /** The part of the Standard Schema v1 interface that is used; Zod, Valibot, ArkType and others offer it. */
 export interface StandardSchema<Input = unknown, Output = Input> {
@@ -33,6 +34,13 @@ export interface Task<Input = unknown, Output = unknown, Parsed = Input, Returne
   readonly output: StandardSchema<Returned, Output> | undefined;
   /** The same task with other defaults; options given here win. */
   opts(options: TaskOptions<Input>): Task<Input, Output, Parsed, Returned>;
+  /**
+   * The task with its input, or a part of it, and options of the job: for schedules and workflows. What is left out of the
+   * input is what a workflow has to fill in.
+   */
+  s(): Signature<Needs<Input>, Output>;
+  s(input: NoInfer<Input>, options?: JobOptions): Signature<{}, Output>;
+  s<const Part extends Partial<Input>>(input: Part, options?: JobOptions): Signature<Omit<Input, keyof Part>, Output>;
 }
 
 /** A task whose types do not matter here. */
@@ -61,7 +69,15 @@ function makeTask(name: string, options: TaskOptions<unknown>, input?: StandardS
     throw new InvalidArgument(`task name ${JSON.stringify(name)} must match ${NAME.source}`, { reason: "INVALID_FIELD", field: "type" });
   }
   checkTaskOptions(options);
-  return { name, options, input, output, opts: (more) => makeTask(name, { ...options, ...more }, input, output) };
+  const task: Task = {
+    name,
+    options,
+    input,
+    output,
+    opts: (more) => makeTask(name, { ...options, ...more }, input, output),
+    s: (given?: unknown, call: JobOptions = {}) => makeSignature(task, given, call),
+  };
+  return task;
 }
 
 /** Validates `value`; answers the parsed value or throws InvalidArgument that lists the issues. */

@@ -110,6 +110,16 @@ export interface CallOptions {
   deadline?: Duration;
 }
 
+/** Options of a call that lists. */
+export interface ListOptions {
+  /** Which ones, in the filter language of the server: `state = DEAD AND queue = mail`. Default: all. */
+  filter?: string;
+  /** How many to ask for at a time, 1 to 1,000. Default 100. The pages follow each other by themselves. */
+  pageSize?: number;
+  /** Ends the listing. */
+  signal?: AbortSignal;
+}
+
 /** Why an attempt, or a job, did not succeed. Plain text: nothing is rebuilt from the wire. */
 export interface Failure {
   /** Who decided: the handler, a timeout, a vanished worker, … */

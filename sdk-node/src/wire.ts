@@ -1,5 +1,6 @@
 // Between protobuf messages and the SDK's plain data. Unknown enum values become the documented fallback.
-import type { JsonObject } from "@bufbuild/protobuf";
+import { toJson, type JsonObject } from "@bufbuild/protobuf";
+import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { dateOf, msOf, spanOf } from "./duration.js";
 import type { CancelReason } from "./errors.js";
 import { FailureKind, type Failure as PbFailure, type Payload as PbPayload } from "./gen/jobwire/v1/common_pb.js";
@@ -43,7 +44,7 @@ export function bodyOf(payload: PbPayload | undefined): Body | undefined {
   const { contentType, contentEncoding } = payload;
   if (payload.body.case === "text") return { text: payload.body.value, contentType, contentEncoding };
   if (payload.body.case === "data") return { data: payload.body.value.slice(), contentType, contentEncoding };
-  return { text: JSON.stringify(payload.body.value), contentType, contentEncoding };
+  return { text: JSON.stringify(toJson(ValueSchema, payload.body.value)), contentType, contentEncoding };
 }
 
 export function failureDataOf(failure: PbFailure | undefined): FailureData | undefined {

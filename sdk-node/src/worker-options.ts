@@ -43,6 +43,8 @@ export interface WorkerOptions {
    * false is for tests and for runtimes without threads.
    */
   sessionThread?: boolean;
+  /** Put the schedules that `worker.schedule()` declares when the worker starts. Default true. */
+  putSchedules?: boolean;
   /** Name for people. Default `hostname:pid`. */
   workerId?: string;
   /** The application's build, shown to operators. */
@@ -65,7 +67,7 @@ export interface WorkerOptions {
 
 /** What a worker emits, for observing only. */
 export interface WorkerEvents {
-  /** Connected for the first time. */
+  /** Connected for the first time, and its schedules are put. */
   ready: [];
   /** Connected, also after every interruption. */
   connected: [server: { id: string; version: string }];

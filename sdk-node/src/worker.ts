@@ -4,6 +4,7 @@ import { EventEmitter } from "node:events";
 import { http, type Classifier } from "./classifiers.js";
 import { insideOf, type Client } from "./client.js";
 import type { JobContext } from "./context.js";
+import { DeclaredSchedules } from "./declared-schedules.js";
 import { toMs, type Duration } from "./duration.js";
 import { Internal, InvalidArgument, makeError } from "./errors.js";
 import { healthAddress, serveHealth, WorkerMetrics } from "./health.js";
@@ -13,6 +14,7 @@ import { LagMonitor } from "./loop-lag.js";
 import type { RunnerCommand } from "./messages.js";
 import { ThreadPool, type ThreadOptions } from "./pool.js";
 import { Runner, summary, type Handler, type Registration } from "./runner.js";
+import type { ScheduleSpec } from "./schedule-types.js";
 import { defineTask, type AnyTask, type Task } from "./tasks.js";
 import type { Telemetry } from "./telemetry.js";
 import type { Logger } from "./types.js";
@@ -42,6 +44,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
   readonly #logger: Logger;
   readonly #handlers = new Map<string, Registration>();
   readonly #pools = new Map<string, ThreadPool>();
+  readonly #schedules = new DeclaredSchedules();
   readonly #sessionId = randomUUID();
   #runner: Runner | undefined;
   #lag: LagMonitor | undefined;
@@ -103,8 +106,20 @@ export class Worker extends EventEmitter<WorkerEvents> {
   }
 
   /**
+   * Declares a schedule, before `run()`: it is put when the worker starts, before the first job is taken, as
+   * `client.schedules.put()` does. Workers that put the same are fine. A refusal stops the worker: `run()` rejects. Needs scope
+   * `admin`; the option `putSchedules: false` leaves it out. To take a declaration away deletes nothing.
+   */
+  schedule(id: string, spec: ScheduleSpec): this {
+    if (this.#finished) throw new InvalidArgument(`schedule ${id}: declare schedules before run()`, { field: "id" });
+    this.#schedules.add(id, spec);
+    return this;
+  }
+
+  /**
    * Works until drained: by a signal, by `stop()`, or because the server asked. Reconnects for ever; rejects only when
-   * the server refuses this worker for good (too old, not allowed, malformed), or a handler's module cannot be loaded.
+   * the server refuses this worker for good (too old, not allowed, malformed) or one of its schedules, or a handler's
+   * module cannot be loaded.
    */
   run(): Promise<void> {
     if (this.#finished) return this.#finished.promise;
@@ -116,7 +131,10 @@ export class Worker extends EventEmitter<WorkerEvents> {
     const runner = (this.#runner = new Runner(
       this.#handlers,
       workerInside(this).classifiers,
-      (events) => link?.send(events),
+      (events) => {
+        if (link) link.send(events);
+        else if (events.some(({ event }) => event === "drain")) this.#schedules.stop();
+      },
       (job, error) => {
         this.#logger.warn(`${job.type} ${job.id} failed in attempt ${job.attempt}: ${summary(error)}`);
         this.#tell("failed", { id: job.id, type: job.type, attempt: job.attempt }, error);
@@ -129,14 +147,21 @@ export class Worker extends EventEmitter<WorkerEvents> {
       codecs,
     ));
     const connect = this.#options.sessionThread === false ? localLink : threadLink;
-    link = connect(config, connection, {
-      commands: (commands) => commands.forEach((command) => this.#obey(command)),
-      failed: (error) => {
-        runner.abort("the session broke down");
-        finished.reject(new Internal("the session broke down", { cause: error }));
-      },
-    });
-    if (this.#quiet) runner.post({ event: "quiet" });
+    const start = () => {
+      link = connect(config, connection, {
+        commands: (commands) => commands.forEach((command) => this.#obey(command)),
+        failed: (error) => {
+          runner.abort("the session broke down");
+          finished.reject(new Internal("the session broke down", { cause: error }));
+        },
+      });
+      if (this.#quiet) runner.post({ event: "quiet" });
+    };
+    if (this.#schedules.size === 0 || this.#options.putSchedules === false) start();
+    else {
+      const away = (message: string) => this.#obey({ command: "disconnected", message, retryInMs: 0 });
+      this.#schedules.put(this.#client, away).then((put) => (put ? start() : finished.resolve()), finished.reject);
+    }
     this.#watch = telemetry?.worker(config.workerId, this.#gauges);
     const { health } = this.#options;
     const server = health === undefined ? undefined : serveHealth(health, this.#metrics);

@@ -19,7 +19,7 @@ describe("package", () => {
       "Aborted", "AlreadyExists", "CallCancelled", "Cancellation", "Client", "DeadlineExceeded", "Directive", "Discard",
       "FailedPrecondition", "Internal", "InvalidArgument", "Job", "JobCancelled", "JobError", "JobExpired", "JobFailed",
       "JobwireError", "NonRetryable", "NotFound", "OutOfRange", "Payload", "PermissionDenied", "Release", "ResourceExhausted",
-      "RetryAfter", "Snooze", "Unauthenticated", "Unavailable", "Unimplemented", "VERSION", "Worker", "currentContext",
+      "RetryAfter", "Schedules", "Snooze", "Unauthenticated", "Unavailable", "Unimplemented", "VERSION", "Worker", "currentContext",
       "database", "defineTask", "gzip", "http", "httpStrict", "jobLogStream", "noRetryOn",
     ]);
   });
@@ -45,7 +45,7 @@ describe("package", () => {
   });
 
   it("shows no protobuf type and no lease token in its public declarations", () => {
-    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "classifiers", "directives", "duration"]) {
+    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "classifiers", "directives", "duration", "schedules", "schedule-types", "signature", "bulk", "worker-options"]) {
       const declarations = read(`dist/${file}.d.ts`);
       assert.equal(read(`dist/${file}.d.cts`).replaceAll(".cjs", ".js").replaceAll(".d.cts", ".d.ts"), declarations, file);
       assert.doesNotMatch(declarations, /lease_?token/i, file);

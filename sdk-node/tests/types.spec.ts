@@ -23,6 +23,9 @@ async function accepted() {
   await client.enqueue("untyped", { anything: [1n] });
   const dated = defineTask("dated", { input: dateSchema });
   await client.enqueue(dated, { at: "2026-11-24" });
+  await client.schedules.put("a", { task: resize.s({ path }, { queue: "b" }), cron: "@daily", timeZone: "UTC", gap: "skip" });
+  await client.schedules.put("b", { task: defineTask("untyped").s(), every: "1h" });
+  await client.schedules.put("c", { task: defineTask<{ page?: number }>("optional").s(), every: "1h" });
   new Worker(client, { concurrency: 2, queues: ["a", { queue: "b", weight: 2 }] })
     .handle(send, async ({ to }, ctx) => ({ id: `${to} ${ctx.attempt}` }))
     .handle(resize, (input) => input.path)
@@ -78,6 +81,20 @@ async function refused() {
   new Worker(client).handle(resize, new URL("file:///x.js"), { processes: 2 });
   // @ts-expect-error: a job that is enqueued by a handler has the input of its task
   new Worker(client).handle(resize, async (input, ctx) => (await ctx.enqueue(resize, { file: "x" }), input.path));
+  // @ts-expect-error: two cadences
+  await client.schedules.put("a", { task: resize.s({ path: "x" }), cron: "@daily", every: "1h" });
+  // @ts-expect-error: no cadence
+  await client.schedules.put("a", { task: resize.s({ path: "x" }) });
+  // @ts-expect-error: an interval is in no time zone
+  await client.schedules.put("a", { task: resize.s({ path: "x" }), every: "1h", timeZone: "UTC" });
+  // @ts-expect-error: the input is missing
+  await client.schedules.put("a", { task: resize.s(), every: "1h" });
+  // @ts-expect-error: a part of the input is missing
+  await client.schedules.put("a", { task: defineTask<Mail>("m").s({ to: "x" }), every: "1h" });
+  // @ts-expect-error: the input has another shape
+  resize.s({ path: 1 });
+  // @ts-expect-error: what becomes of a tick while the run before it goes on
+  new Worker(client).schedule("a", { task: resize.s({ path: "x" }), every: "1h", overlap: "queue" });
   return [far, size];
 }
 
