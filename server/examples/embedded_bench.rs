@@ -108,6 +108,7 @@ fn job(args: &Args) -> NewJob {
         content: 1,
         unique: None,
         idempotency: None,
+        fair: 0,
         overshoots: false,
         body: body.encode(),
     }

@@ -81,6 +81,7 @@ fn new_job(rng: &mut StdRng) -> NewJob {
         content: 7,
         unique: None,
         idempotency: None,
+        fair: 0,
         overshoots: false,
         body: Body { policy: Policy::default(), task: task(id).into() }.encode(),
     }

@@ -55,6 +55,7 @@ fn job(store: &RedisStore, queue: &QueueName, proposal: Uuid) -> NewJob {
         content: 7,
         unique: None,
         idempotency: None,
+        fair: 0,
         overshoots: false,
         body: kit::body("task"),
     }

@@ -82,6 +82,7 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         content,
         unique: keys.unique,
         idempotency: keys.idempotency,
+        fair: 0,
         overshoots: false,
         body: Body { policy, task: codec.encode(task) }.encode(),
     }

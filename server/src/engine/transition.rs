@@ -70,6 +70,7 @@ pub fn decide(job: Subject<'_>, event: Event, now_ms: i64, share: f64) -> Option
             counts: false,
             outcome: None,
             checkpoint: None,
+            throttle: None,
             effects: Vec::new(),
         },
         (State::Running, Event::Due(DueKind::Cancel)) => cancelled(job, None, now_ms),
@@ -169,6 +170,7 @@ fn reported(job: Subject<'_>, ended: Ended, told: Told, now_ms: i64, share: f64)
                     counts: true,
                     outcome: Some(outcome),
                     checkpoint,
+                    throttle: None,
                     effects,
                 },
                 Next::Dead => finish(job.policy, State::Dead, outcome, effects),
@@ -179,7 +181,7 @@ fn reported(job: Subject<'_>, ended: Ended, told: Told, now_ms: i64, share: f64)
             let mut last = attempt(job, AttemptResult::Snoozed, None, run_ms, now_ms);
             last.failure = note(reason);
             let outcome = Some(Outcome { result: None, failure: None, last: Some(last) });
-            Act::Later { to: State::Scheduled, delay_ms, counts: false, outcome, checkpoint, effects }
+            Act::Later { to: State::Scheduled, delay_ms, counts: false, outcome, checkpoint, throttle: None, effects }
         }
         Ended::Released { reason } => {
             let mut last = attempt(job, AttemptResult::Released, None, run_ms, now_ms);

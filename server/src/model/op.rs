@@ -25,6 +25,8 @@ pub struct NewJob {
     pub unique: Option<UniqueKey>,
     /// Names the request: remembered for so many milliseconds even when the job is gone.
     pub idempotency: Option<(KeyHash, i64)>,
+    /// Jobs of a queue with different ones take turns.
+    pub fair: FairKey,
     /// Recorded even in a queue that is full: work that goes on must not fail for want of room.
     pub overshoots: bool,
     /// [`Body::encode`]d.
@@ -33,6 +35,9 @@ pub struct NewJob {
 
 /// A key of a job: a hash of the queue, the fairness key and the key itself.
 pub type KeyHash = [u8; 16];
+
+/// A hash of the key by which jobs of a queue take turns; 0 = the jobs that have none, which are one party among the others.
+pub type FairKey = u64;
 
 /// A uniqueness key, and how long its job holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,7 +132,8 @@ pub struct Claimed {
     /// The queue may have more that could be claimed now. False proves that the next push, or the next slot that becomes
     /// free in a queue that is at its limit, will raise a wake.
     pub more: bool,
-    /// The queue's rate let no more through: it does again after so long. Nothing wakes for that.
+    /// A rate or a throttle, of the queue or of all keys that have jobs, let no more through: the first does again after so
+    /// long. Nothing wakes for that.
     pub opens_in_ms: Option<i64>,
 }
 
@@ -177,6 +183,9 @@ pub enum Act {
         counts: bool,
         outcome: Option<Outcome>,
         checkpoint: Option<Payload>,
+        /// Nothing of the same fairness key, or of the whole queue, is handed out for `delay_ms` either. Of several such
+        /// times the latest holds.
+        throttle: Option<Throttle>,
         effects: Vec<Effect>,
     },
     /// READY: promoted, given back (`front`: before all of its priority), or its lease ran out (`crashed` raises
@@ -214,6 +223,16 @@ impl Act {
             Self::Delete => Move::Delete,
         }
     }
+}
+
+/// What else a job that must wait holds back. Numbers are those of the contract's `ThrottleScope`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Throttle {
+    /// Jobs of its queue with its fairness key.
+    Key = 1,
+    /// All jobs of its queue.
+    Queue = 2,
 }
 
 /// Something that happens elsewhere because of a change, recorded in the same step and done exactly once.

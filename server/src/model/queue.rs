@@ -1,4 +1,6 @@
 //! Queues: their switch, their configuration, their numbers.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ids::QueueName, policy::Defaults, state::State};
@@ -8,6 +10,8 @@ use super::{ids::QueueName, policy::Defaults, state::State};
 pub struct QueueConfig {
     pub bounds: Bounds,
     pub defaults: Defaults,
+    /// Turns of fairness keys relative to the others, 1 to 1,000; those that are not named have 1.
+    pub weights: BTreeMap<String, u32>,
     /// For people.
     pub note: String,
 }
@@ -18,12 +22,28 @@ pub struct Bounds {
     /// Leases at once.
     pub max_running: u32,
     pub rate: Option<Rate>,
+    /// What each fairness key is held to by itself.
+    pub per_key: KeyBounds,
     /// Jobs that have not been handed out and have not ended. Only new ones are refused.
     pub max_depth: u64,
     /// Finished records kept, DEAD ones apart: 0 = [`MAX_FINISHED`], -1 = no limit.
     pub max_finished: i64,
     /// DEAD records kept: 0 = [`MAX_DEAD`], -1 = no limit.
     pub max_dead: i64,
+}
+
+/// What one fairness key of a queue is held to; jobs without one share theirs. 0 = no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyBounds {
+    /// Leases at once.
+    pub max_running: u32,
+    pub rate: Option<Rate>,
+}
+
+impl KeyBounds {
+    pub fn any(&self) -> bool {
+        self.max_running > 0 || self.rate.is_some()
+    }
 }
 
 impl Bounds {
@@ -41,11 +61,12 @@ impl Bounds {
 
     /// Whether jobs have to be handed out one by one as handlers are free, because a lease is a start that counts.
     pub fn limits_starts(&self) -> bool {
-        self.max_running > 0 || self.rate.is_some()
+        self.max_running > 0 || self.rate.is_some() || self.per_key.any()
     }
 
     /// The part of one of so many shards, where each is held to its own. Together they are the whole, unless that is less
-    /// than the number of shards: each lets one through, so that no shard stands still for ever.
+    /// than the number of shards: each lets one through, so that no shard stands still for ever. A fairness key lives in one
+    /// shard: what holds for each is not divided.
     pub fn part(&self, shard: u64, shards: u64) -> Self {
         let part = |whole: u64| match whole {
             0 => 0,
@@ -94,6 +115,7 @@ pub struct Pause {
 #[derive(Clone, Debug, PartialEq)]
 pub enum QueueChange {
     Pause(Pause),
+    /// Ends the pause, and a throttle of the whole queue.
     Resume,
     /// Resume only if the pause's own end has come.
     ResumeIfDue,
@@ -107,6 +129,8 @@ pub struct QueueFacts {
     pub name: QueueName,
     pub pause: Option<Pause>,
     pub config: Option<Configured>,
+    /// A worker asked for the queue to be left alone until then, wall clock.
+    pub throttled_ms: Option<i64>,
     /// Jobs per state, indexed by `State as usize`.
     pub counts: [u64; 11],
     /// When the job that has been READY for the longest became so; `None` = none is. Looks at the first in line of each

@@ -4,7 +4,7 @@
 use super::slot::{Slot, Stamp, flag};
 use crate::model::{
     job::{Attempt, AttemptResult, CancelRequest, Outcome, Payload, Progress, Start},
-    op::{Act, DueKind, Effect, Facts, Guard, Hold, KeyHash, NewJob, UniqueKey, Verdict},
+    op::{Act, DueKind, Effect, Facts, Guard, Hold, KeyHash, NewJob, Throttle, UniqueKey, Verdict},
     policy::TOMBSTONE_MS,
     state::{State, sources},
     time::Now,
@@ -37,6 +37,8 @@ pub(super) struct Change {
     pub checkpoint: Option<Payload>,
     pub body: Option<bytes::Bytes>,
     pub effects: Vec<Effect>,
+    /// What else is held back, and until when on the wall clock.
+    pub throttle: Option<(Throttle, i64)>,
     /// Its worker has to be told to stop.
     pub stopping: bool,
     /// The job and all that belongs to it go.
@@ -55,6 +57,7 @@ impl Change {
             checkpoint: None,
             body: None,
             effects: Vec::new(),
+            throttle: None,
             stopping: false,
             deleted: false,
         }
@@ -173,9 +176,10 @@ pub(super) fn act(slot: &mut Slot, now: Now, by_token: bool, act: Act, queue: Op
             extend(slot, now, lease_ms, started, progress, checkpoint)
         }
         Act::Finish { to, outcome, retain_ms, effects } => finish(slot, now, by_token, to, outcome, retain_ms, effects),
-        Act::Later { to, delay_ms, counts, outcome, checkpoint, effects } => {
+        Act::Later { to, delay_ms, counts, outcome, checkpoint, throttle, effects } => {
             let later = later(slot, now, by_token, to, delay_ms, counts, outcome);
-            Change { checkpoint, effects, ..later }
+            let throttle = throttle.map(|what| (what, slot.ready.get()));
+            Change { checkpoint, effects, throttle, ..later }
         }
         Act::Ready { front, crashed, attempt, checkpoint } => {
             Change { attempt, checkpoint, ..ready(slot, now, by_token, front, crashed) }

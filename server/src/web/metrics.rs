@@ -109,6 +109,7 @@ mod tests {
                 name: "mail".parse().expect("a name"),
                 pause: None,
                 config: None,
+                throttled_ms: None,
                 counts,
                 oldest_ready_ms: Some(1_000),
             },

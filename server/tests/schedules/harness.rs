@@ -157,6 +157,7 @@ impl Rig {
             content: 0,
             unique: None,
             idempotency: None,
+            fair: 0,
             overshoots: false,
             body: Body { policy: Policy::default(), task: bytes::Bytes::new() }.encode(),
         };

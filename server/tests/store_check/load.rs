@@ -41,6 +41,7 @@ async fn work(store: Arc<RedisStore>, stop: Arc<AtomicBool>, seed: u64) -> usize
                 content: 1,
                 unique: None,
                 idempotency: None,
+                fair: 0,
                 overshoots: false,
                 body: body("task"),
             }

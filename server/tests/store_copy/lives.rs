@@ -132,6 +132,7 @@ async fn thousands_of_jobs_of_many_shards_and_a_wide_queue() {
             content: n as u64,
             unique: None,
             idempotency: None,
+            fair: 0,
             overshoots: false,
             body: body("task"),
         };

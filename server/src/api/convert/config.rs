@@ -1,13 +1,15 @@
 //! Configurations of queues.
+use std::collections::BTreeMap;
+
 use jobwire_proto::v1;
 
-use super::{Ctx, NOTE_BYTES, Parsed, at_most, positive_span, spec, to_span};
+use super::{Ctx, NOTE_BYTES, Parsed, at_most, count, positive_span, spec, to_span};
 use crate::{
     api::status::ApiError,
     engine::QueueView,
     model::{
         policy::{Defaults, Exhausted, RetrySpec},
-        queue::{Bounds, QueueConfig, Rate},
+        queue::{Bounds, KeyBounds, QueueConfig, Rate},
     },
 };
 
@@ -58,6 +60,14 @@ pub fn config(ctx: Ctx<'_>, config: &v1::QueueConfig) -> Parsed<QueueConfig> {
         bounds: Bounds {
             max_running: not_negative("max_running", config.max_running)?,
             rate: config.rate_limit.map(rate).transpose().map_err(|error| error.within("rate_limit"))?,
+            per_key: KeyBounds {
+                max_running: not_negative("max_running_per_key", config.max_running_per_key)?,
+                rate: config
+                    .rate_limit_per_key
+                    .map(rate)
+                    .transpose()
+                    .map_err(|error| error.within("rate_limit_per_key"))?,
+            },
             max_depth: not_negative("max_depth", config.max_depth)?,
             max_finished: kept("max_finished", config.max_finished)?,
             max_dead: kept("max_dead", config.max_dead)?,
@@ -69,6 +79,7 @@ pub fn config(ctx: Ctx<'_>, config: &v1::QueueConfig) -> Parsed<QueueConfig> {
             retention_ms: span("retention", &config.retention)?,
             dead_retention_ms: span("dead_retention", &config.dead_retention)?,
         },
+        weights: weights(&config.key_weights)?,
         note: at_most("note", config.note.clone(), NOTE_BYTES)?,
     })
 }
@@ -101,6 +112,23 @@ fn not_yet(config: &v1::QueueConfig) -> Parsed<()> {
         None => Ok(()),
     }
 }
+
+/// Turns of single keys.
+fn weights(weights: &BTreeMap<String, i32>) -> Parsed<BTreeMap<String, u32>> {
+    count("key_weights", weights.len(), KEY_WEIGHTS)?;
+    let weight = |(key, weight): (&String, &i32)| {
+        let field = || format!("key_weights[\"{key}\"]");
+        spec::key(&field(), key)?;
+        match u32::try_from(*weight) {
+            Ok(weight @ 1..=1_000) => Ok((key.clone(), weight)),
+            _ => Err(ApiError::field(field(), "must be 1 to 1,000")),
+        }
+    };
+    weights.iter().map(weight).collect()
+}
+
+/// Keys of a queue that may have a weight.
+const KEY_WEIGHTS: usize = 1_000;
 
 fn rate(limit: v1::RateLimit) -> Parsed<Rate> {
     let max = match u32::try_from(limit.max) {
@@ -137,14 +165,15 @@ pub fn to_config(config: Option<&QueueConfig>, shards: u16) -> v1::QueueConfig {
     let Some(config) = config else {
         return v1::QueueConfig { shards, ..v1::QueueConfig::default() };
     };
-    let QueueConfig { bounds, defaults, note } = config;
+    let QueueConfig { bounds, defaults, weights, note } = config;
+    let to_rate =
+        |rate: Rate| v1::RateLimit { max: rate.max as i32, per: Some(to_span(rate.per_ms)), burst: rate.burst as i32 };
     v1::QueueConfig {
         max_running: bounds.max_running as i32,
-        rate_limit: bounds.rate.map(|rate| v1::RateLimit {
-            max: rate.max as i32,
-            per: Some(to_span(rate.per_ms)),
-            burst: rate.burst as i32,
-        }),
+        rate_limit: bounds.rate.map(to_rate),
+        max_running_per_key: bounds.per_key.max_running as i32,
+        rate_limit_per_key: bounds.per_key.rate.map(to_rate),
+        key_weights: weights.iter().map(|(key, weight)| (key.clone(), *weight as i32)).collect(),
         max_depth: bounds.max_depth as i64,
         max_finished: bounds.max_finished,
         max_dead: bounds.max_dead,

@@ -111,7 +111,7 @@ fn idempotency(named: String, ttl: Option<&prost_types::Duration>) -> Parsed<Opt
     }
 }
 
-fn key(field: &str, key: &str) -> Parsed<()> {
+pub fn key(field: &str, key: &str) -> Parsed<()> {
     if key.len() <= KEY_BYTES {
         Ok(())
     } else {

@@ -86,6 +86,7 @@ impl Dispatch {
                     counts: false,
                     outcome: None,
                     checkpoint: None,
+                    throttle: None,
                     effects: Vec::new(),
                 },
             ));

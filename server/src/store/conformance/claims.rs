@@ -140,6 +140,7 @@ pub async fn a_lease_carries_what_its_worker_needs(kit: &mut Kit) {
         counts: true,
         outcome: Some(outcome),
         checkpoint: Some(payload("half done")),
+        throttle: None,
         effects: Vec::new(),
     };
     kit.done(id, Guard::Token(secret), act).await;

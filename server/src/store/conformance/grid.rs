@@ -187,8 +187,8 @@ fn acts() -> Vec<Act> {
     ];
     acts.extend(State::ALL.map(kit::finish));
     acts.extend(State::ALL.map(|to| match kit::retry_in(5_000, 1) {
-        Act::Later { delay_ms, counts, outcome, checkpoint, effects, .. } => {
-            Act::Later { to, delay_ms, counts, outcome, checkpoint, effects }
+        Act::Later { delay_ms, counts, outcome, checkpoint, throttle, effects, .. } => {
+            Act::Later { to, delay_ms, counts, outcome, checkpoint, throttle, effects }
         }
         other => other,
     }));

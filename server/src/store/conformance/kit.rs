@@ -85,6 +85,7 @@ impl Kit {
             content: 7,
             unique: None,
             idempotency: None,
+            fair: 0,
             overshoots: false,
             body: body("task"),
         }
@@ -284,13 +285,22 @@ pub fn retry_in(delay_ms: i64, delivery: u32) -> Act {
         counts: true,
         outcome: Some(failed(delivery, "boom")),
         checkpoint: None,
+        throttle: None,
         effects: Vec::new(),
     }
 }
 
 /// SCHEDULED, nothing said of how it went.
 pub fn later(delay_ms: i64) -> Act {
-    Act::Later { to: State::Scheduled, delay_ms, counts: false, outcome: None, checkpoint: None, effects: Vec::new() }
+    Act::Later {
+        to: State::Scheduled,
+        delay_ms,
+        counts: false,
+        outcome: None,
+        checkpoint: None,
+        throttle: None,
+        effects: Vec::new(),
+    }
 }
 
 pub fn ready() -> Act {

@@ -336,6 +336,7 @@ fn make(act: ActPick, delivery: u32, model: &mut Kit, memory: &mut Memory) -> Ac
             counts,
             outcome: spoken.then(|| kit::failed(delivery, "boom")),
             checkpoint: text(checkpoint, "checkpoint"),
+            throttle: None,
             effects: Vec::new(),
         },
         ActPick::Ready { front, crashed, attempt } => Act::Ready {

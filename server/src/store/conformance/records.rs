@@ -196,6 +196,7 @@ pub async fn a_snooze_keeps_the_failure(kit: &mut Kit) {
             counts: false,
             outcome,
             checkpoint: None,
+            throttle: None,
             effects: Vec::new(),
         };
         kit.done(id, Guard::Token(leased.secret), act).await;
@@ -259,6 +260,7 @@ pub async fn effects_are_recorded_once(kit: &mut Kit) {
         counts: true,
         outcome: None,
         checkpoint: None,
+        throttle: None,
         effects: vec![Effect::Put(other.clone())],
     };
     kit.done(id, Guard::Token(secret), act).await;

@@ -89,6 +89,7 @@ pub async fn expiry_ends_with_the_first_start(kit: &mut Kit) {
         counts: false,
         outcome: Some(outcome),
         checkpoint: None,
+        throttle: None,
         effects: Vec::new(),
     };
     kit.done(spoke, Guard::Token(secret), act).await;

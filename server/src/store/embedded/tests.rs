@@ -186,6 +186,7 @@ fn job(n: u128) -> NewJob {
         content: 0,
         unique: None,
         idempotency: None,
+        fair: 0,
         overshoots: false,
         body: Body { policy: Policy::default(), task: n.to_le_bytes().to_vec().into() }.encode(),
     }

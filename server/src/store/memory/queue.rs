@@ -219,6 +219,7 @@ impl Queue {
             name: self.name.clone(),
             pause: self.pause.clone(),
             config: self.config.clone(),
+            throttled_ms: None,
             counts,
             oldest_ready_ms,
         }

@@ -40,6 +40,7 @@ fn job(n: u128) -> NewJob {
         content: 1,
         unique: None,
         idempotency: None,
+        fair: 0,
         overshoots: false,
         body: "body".into(),
     }

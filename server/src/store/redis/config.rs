@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_configuration_reads_back_whole_from_any_part() {
         let rate = Some(Rate { max: 10, per_ms: 1_000, burst: 4 });
-        let bounds = Bounds { max_running: 5, rate, max_depth: 100, max_finished: -1, max_dead: 0 };
+        let bounds = Bounds { max_running: 5, rate, max_depth: 100, max_finished: -1, ..Bounds::default() };
         let configured = Configured { version: 7, config: Box::new(QueueConfig { bounds, ..QueueConfig::default() }) };
         for place in 0..3 {
             let bytes = write(&configured, place, 3);

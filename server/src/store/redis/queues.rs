@@ -72,7 +72,8 @@ impl Core {
             pipe.cmd("ZCARD").arg(self.layout.key(shard, by_time(number, *state)));
         }
         let answers = self.run(shard, pipe).await?;
-        let mut facts = QueueFacts { name, pause: None, config: None, counts: [0; 11], oldest_ready_ms: None };
+        let mut facts =
+            QueueFacts { name, pause: None, config: None, throttled_ms: None, counts: [0; 11], oldest_ready_ms: None };
         facts.pause = value::maybe(&answers[0])?.and_then(|bytes| postcard::from_bytes(&bytes).ok());
         facts.config = value::maybe(&answers[1])?.and_then(|bytes| config::read(&bytes));
         for (state, count) in [State::Ready, State::Running].iter().zip(value::list(&answers[2])?) {
