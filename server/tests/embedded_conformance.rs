@@ -63,11 +63,13 @@ async fn without_cache() -> Embedded {
 mod with_cache {
     use super::fsync;
     jobwire_server::store_conformance!(fsync);
+    jobwire_server::store_conformance!(turns fsync);
 }
 
 mod fast_and_without_cache {
     use super::without_cache;
     jobwire_server::store_conformance!(without_cache);
+    jobwire_server::store_conformance!(turns without_cache);
 }
 
 /// The reference.

@@ -223,6 +223,7 @@ async fn journal() -> Reopened {
 }
 
 jobwire_server::store_conformance!(journal);
+jobwire_server::store_conformance!(turns journal);
 
 /// The memory store: the model.
 struct Model {

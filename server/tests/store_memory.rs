@@ -38,6 +38,7 @@ async fn memory() -> Memory {
 }
 
 jobwire_server::store_conformance!(memory);
+jobwire_server::store_conformance!(turns memory);
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]

@@ -19,6 +19,7 @@ use crate::{
         ids::{JobId, Pattern, QueueName, Shard, TypeName},
         limits::STORE_BATCH,
         op::{Claim, Claimed, Leased, Wake},
+        queue,
         worker::Subscription,
     },
     store::StoreError,
@@ -346,7 +347,7 @@ impl Dispatch {
         let claim = Claim {
             queue: queue.clone(),
             secrets: clock::secrets(want),
-            from_bottom: order::from_bottom(lane.picked, want),
+            from_bottom: queue::from_bottom(lane.picked, want),
             bytes: bytes.min(CLAIM_BYTES),
             lease_ms: self.inner.config.delivery_ttl_ms,
             started: false,

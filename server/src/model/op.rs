@@ -39,6 +39,14 @@ pub type KeyHash = [u8; 16];
 /// A hash of the key by which jobs of a queue take turns; 0 = the jobs that have none, which are one party among the others.
 pub type FairKey = u64;
 
+/// The hash of a fairness key.
+pub fn fair_key(key: &str) -> FairKey {
+    match key {
+        "" => 0,
+        key => xxhash_rust::xxh3::xxh3_64(key.as_bytes()).max(1),
+    }
+}
+
 /// A uniqueness key, and how long its job holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueKey {

@@ -1,9 +1,14 @@
 //! Queues: their switch, their configuration, their numbers.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ids::QueueName, policy::Defaults, state::State};
+use super::{
+    ids::QueueName,
+    op::{FairKey, fair_key},
+    policy::Defaults,
+    state::State,
+};
 
 /// What users have set. Complete: a change replaces all of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +19,13 @@ pub struct QueueConfig {
     pub weights: BTreeMap<String, u32>,
     /// For people.
     pub note: String,
+}
+
+impl QueueConfig {
+    /// Turns of single keys, as stores know them.
+    pub fn key_weights(&self) -> HashMap<FairKey, u32> {
+        self.weights.iter().map(|(key, weight)| (fair_key(key), *weight)).collect()
+    }
 }
 
 /// What the store itself holds a queue to, in the step that would break it. 0 = no bound, or the usual one.
@@ -59,9 +71,14 @@ impl Bounds {
         }
     }
 
+    /// What the queue as a whole is held to when jobs are handed out.
+    pub fn whole(&self) -> KeyBounds {
+        KeyBounds { max_running: self.max_running, rate: self.rate }
+    }
+
     /// Whether jobs have to be handed out one by one as handlers are free, because a lease is a start that counts.
     pub fn limits_starts(&self) -> bool {
-        self.max_running > 0 || self.rate.is_some() || self.per_key.any()
+        self.whole().any() || self.per_key.any()
     }
 
     /// The part of one of so many shards, where each is held to its own. Together they are the whole, unless that is less
@@ -83,6 +100,14 @@ impl Bounds {
             ..*self
         }
     }
+}
+
+/// One pick in so many comes from the lowest waiting priority, so that nothing starves.
+pub const BOTTOM_EVERY: u64 = 16;
+
+/// How many of the next `want` picks come from the bottom, when `picked` were made before.
+pub fn from_bottom(picked: u64, want: usize) -> usize {
+    ((picked + want as u64) / BOTTOM_EVERY - picked / BOTTOM_EVERY) as usize
 }
 
 /// A token bucket: at most `burst` starts at once, and `max` more each `per_ms`.
@@ -167,6 +192,19 @@ pub const MAX_DEAD: usize = 1_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_pick_in_sixteen_comes_from_the_bottom_however_they_are_batched() {
+        for batch in [1, 3, 16, 100] {
+            let mut picked = 0;
+            let mut bottom = 0;
+            while picked < 48_000 {
+                bottom += from_bottom(picked, batch);
+                picked += batch as u64;
+            }
+            assert_eq!(bottom as u64, picked / BOTTOM_EVERY, "in batches of {batch}");
+        }
+    }
 
     #[test]
     fn parts_add_up_to_the_whole() {

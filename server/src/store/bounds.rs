@@ -1,5 +1,5 @@
-//! How many jobs a queue lets through. I17. PURE. Redis does the same arithmetic inside its claim, in the same step.
-use crate::model::queue::{Bounds, Rate};
+//! How many jobs a queue, or a fairness key of it, lets through. I17. PURE. Redis does the same arithmetic inside its claim, in the same step.
+use crate::model::queue::{KeyBounds, Rate};
 
 /// What a rate has left. Empty at first: whoever knows that nothing was let through before fills it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -26,6 +26,12 @@ impl Bucket {
         Self { tokens: tokens.min(rate.burst.into()), at_ms: now_ms.max(self.at_ms) }
     }
 
+    /// When it will be full: nothing is lost if it is forgotten then.
+    pub fn full_ms(self, rate: Rate) -> i64 {
+        let missing = (f64::from(rate.burst) - self.tokens).max(0.0);
+        self.at_ms.saturating_add((missing * rate.per_ms as f64 / f64::from(rate.max)).ceil() as i64)
+    }
+
     pub fn spend(&mut self, jobs: usize) {
         self.tokens -= jobs as f64;
     }
@@ -45,15 +51,15 @@ pub(super) struct Admitted {
 const HAIR: f64 = 1e-6;
 
 /// How many of `want` jobs may start besides those that run. Brings the bucket up to date.
-pub(super) fn admit(bounds: &Bounds, running: usize, bucket: &mut Bucket, now_ms: i64, want: usize) -> Admitted {
+pub(super) fn admit(to: KeyBounds, running: usize, bucket: &mut Bucket, now_ms: i64, want: usize) -> Admitted {
     let mut admitted = Admitted { most: want, held: false, opens_in_ms: None };
-    if bounds.max_running > 0 {
-        let free = (bounds.max_running as usize).saturating_sub(running);
+    if to.max_running > 0 {
+        let free = (to.max_running as usize).saturating_sub(running);
         if free < want {
             admitted = Admitted { most: free, held: true, opens_in_ms: None };
         }
     }
-    if let Some(rate) = bounds.rate {
+    if let Some(rate) = to.rate {
         *bucket = bucket.refilled(rate, now_ms);
         let tokens = (bucket.tokens + HAIR).max(0.0).floor() as usize;
         if tokens < admitted.most {
@@ -71,15 +77,15 @@ mod tests {
 
     use super::*;
 
-    fn rate(max: u32, per_ms: i64, burst: u32) -> Bounds {
-        Bounds { rate: Some(Rate { max, per_ms, burst }), ..Bounds::default() }
+    fn rate(max: u32, per_ms: i64, burst: u32) -> KeyBounds {
+        KeyBounds { rate: Some(Rate { max, per_ms, burst }), max_running: 0 }
     }
 
     #[test]
     fn running_jobs_hold_the_queue() {
-        let bounds = Bounds { max_running: 3, ..Bounds::default() };
+        let bounds = KeyBounds { max_running: 3, rate: None };
         let mut bucket = Bucket::default();
-        let mut admits = |running, want| admit(&bounds, running, &mut bucket, 0, want);
+        let mut admits = |running, want| admit(bounds, running, &mut bucket, 0, want);
         assert_eq!(admits(0, 2), Admitted { most: 2, held: false, opens_in_ms: None });
         assert_eq!(admits(0, 3), Admitted { most: 3, held: false, opens_in_ms: None });
         assert_eq!(admits(2, 5), Admitted { most: 1, held: true, opens_in_ms: None });
@@ -90,12 +96,12 @@ mod tests {
     fn an_empty_bucket_says_when_it_opens() {
         let bounds = rate(10, 1_000, 1);
         let mut bucket = Bucket::full(bounds.rate.expect("it was set"), 0);
-        assert_eq!(admit(&bounds, 0, &mut bucket, 0, 5).most, 1);
+        assert_eq!(admit(bounds, 0, &mut bucket, 0, 5).most, 1);
         bucket.spend(1);
-        assert_eq!(admit(&bounds, 0, &mut bucket, 0, 5), Admitted { most: 0, held: false, opens_in_ms: Some(100) });
-        assert_eq!(admit(&bounds, 0, &mut bucket, 99, 5).opens_in_ms, Some(1));
-        assert_eq!(admit(&bounds, 0, &mut bucket, 100, 5).most, 1);
-        assert_eq!(admit(&bounds, 0, &mut bucket, 50, 5).most, 1, "a clock that steps back takes nothing");
+        assert_eq!(admit(bounds, 0, &mut bucket, 0, 5), Admitted { most: 0, held: false, opens_in_ms: Some(100) });
+        assert_eq!(admit(bounds, 0, &mut bucket, 99, 5).opens_in_ms, Some(1));
+        assert_eq!(admit(bounds, 0, &mut bucket, 100, 5).most, 1);
+        assert_eq!(admit(bounds, 0, &mut bucket, 50, 5).most, 1, "a clock that steps back takes nothing");
     }
 
     proptest! {
@@ -110,7 +116,7 @@ mod tests {
             let (mut now, mut starts) = (0, Vec::new());
             for (pause, want) in steps {
                 now += pause;
-                let admitted = admit(&bounds, 0, &mut bucket, now, want);
+                let admitted = admit(bounds, 0, &mut bucket, now, want);
                 bucket.spend(admitted.most);
                 starts.extend((0..admitted.most).map(|_| now));
                 prop_assert_eq!(admitted.most < want, admitted.opens_in_ms.is_some());

@@ -24,6 +24,7 @@ pub mod queues;
 pub mod records;
 pub mod timing;
 pub mod trims;
+pub mod turns;
 
 pub use kit::Kit;
 
@@ -152,6 +153,25 @@ macro_rules! store_conformance {
             keys::a_retry_needs_its_key,
             trims::records_go_when_their_time_is_up,
             trims::the_oldest_go_when_there_are_too_many,
+        }
+    };
+    // Stores that know fairness keys.
+    (turns $make:path) => {
+        $crate::store_conformance! { @each $make;
+            turns::keys_take_turns,
+            turns::keys_that_come_to_a_queue_without_any,
+            turns::heavier_keys_have_more_turns,
+            turns::priorities_count_within_a_key,
+            turns::a_key_at_its_limit_blocks_nobody,
+            turns::each_key_keeps_to_the_rate,
+            turns::the_queues_bounds_come_first,
+            turns::a_throttle_holds_its_key_back,
+            turns::a_throttle_holds_its_queue_back,
+            turns::resuming_ends_a_throttle,
+            turns::an_open_throttle_is_no_burst,
+            turns::a_key_stays_with_its_job,
+            turns::many_keys_that_come_and_go,
+            turns::lists_show_all_keys_in_order,
         }
     };
     (@each $make:path; $($module:ident :: $topic:ident,)*) => {

@@ -29,12 +29,15 @@ pub mod machine;
 mod names;
 mod place;
 mod queue;
+mod ready;
 mod records;
 mod recount;
 mod sides;
 mod slab;
+mod strands;
 #[cfg(test)]
 mod tests;
+mod throttle;
 pub mod write;
 
 /// Wakes that a receiver may be behind before it has lost some.

@@ -86,7 +86,8 @@ pub(super) fn new_job(now: Now, job: &NewJob, queue: u32, kind: u32) -> (Slot, L
         body_bytes: job.body.len().try_into().unwrap_or(u32::MAX),
         state,
         priority: job.priority.clamp(-4, 4),
-        flags: 0,
+        fair: job.fair,
+        flags: if job.fair == 0 { 0 } else { flag::KEYED },
         ..Slot::free()
     };
     if job.expire_ms != 0 {

@@ -1,9 +1,9 @@
-//! One job as stores work on it: 112 bytes, rarely used facts in a box. The memory machine keeps one per job, the Redis
+//! One job as stores work on it: 120 bytes, rarely used facts in a box. The memory machine keeps one per job, the Redis
 //! store makes one from a packed record.
 use crate::model::{
     ids::JobId,
     job::{CancelRequest, Meta},
-    op::KeyHash,
+    op::{FairKey, KeyHash},
     state::State,
     time::Now,
 };
@@ -93,6 +93,8 @@ pub(in crate::store) mod flag {
     pub const UNIQUE: u16 = 1 << 10;
     /// It lets go of that key when it is first handed out.
     pub const UNTIL_STARTED: u16 = 1 << 11;
+    /// The job has a fairness key: `fair` is not 0.
+    pub const KEYED: u16 = 1 << 12;
     /// No job lives in this slot.
     pub const FREE: u16 = 1 << 15;
 }
@@ -120,6 +122,8 @@ pub(in crate::store) struct Slot {
     pub order: i64,
     pub token: u64,
     pub content: u64,
+    /// 0 = it has no fairness key.
+    pub fair: FairKey,
     pub extra: Option<Box<Extra>>,
     pub create: Stamp,
     pub ready: Stamp,
@@ -147,6 +151,7 @@ impl Slot {
             order: 0,
             token: 0,
             content: 0,
+            fair: 0,
             extra: None,
             create: Stamp::default(),
             ready: Stamp::default(),
@@ -295,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_slot_stays_small() {
-        assert_eq!(size_of::<Slot>(), 112);
+        assert_eq!(size_of::<Slot>(), 120);
     }
 
     #[test]

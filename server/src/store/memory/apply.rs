@@ -29,7 +29,7 @@ impl Machine {
         if !stopping.is_empty() {
             out.wakes.push(Wake::Cancel(stopping));
         }
-        self.finish_call(out);
+        self.finish_call(now, out);
         verdicts
     }
 
@@ -52,7 +52,7 @@ impl Machine {
         let held = slot.held_key();
         let queue = named(&op.act).cloned().map(|queue| self.queue_number(&queue, out));
         let by_token = matches!(op.guard, Guard::Token(_));
-        self.detach(at);
+        self.detach(now, at);
         let change = rules::act(&mut self.slab[at], now, by_token, op.act, queue);
         let now_held = self.slab[at].held_key().filter(|_| !change.deleted);
         match (held, now_held) {
@@ -69,8 +69,12 @@ impl Machine {
             stopping.push(op.id);
         }
         self.stand(at, change.line);
+        let throttle = change.throttle;
         let effects = self.keep(at, change, out);
         self.attach(now, at, out);
+        if let Some((what, until_ms)) = throttle {
+            self.throttle(now, at, what, until_ms, out);
+        }
         let facts = rules::facts(&self.slab[at]);
         for effect in effects {
             match effect {

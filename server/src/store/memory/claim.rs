@@ -1,11 +1,10 @@
 //! Handing out jobs: selection and lease in one step.
 //!
-//! I5: only READY jobs are handed out, so leases of a job never overlap. I13: in the order of their arrival.
-use std::ops::Bound::{Excluded, Unbounded};
-
+//! I5: only READY jobs are handed out, so leases of a job never overlap. I13: by turns of
+//! their fairness keys, then by priority, then in the order of their arrival.
 use super::{
     machine::{Granted, Machine},
-    queue::{LEVELS, Spot},
+    ready::Picked,
     write::Output,
 };
 use crate::model::{op::Claim, state::State, time::Now};
@@ -22,82 +21,86 @@ pub struct Handed {
     pub opens_in_ms: Option<i64>,
 }
 
-/// What a claim has taken so far.
-struct Picked {
-    slots: Vec<u32>,
-    /// Room for bodies that is left.
-    bytes: usize,
-    /// A job was left because its body did not fit.
-    cut: bool,
-}
-
 impl Machine {
     /// Leases READY jobs of one queue, no more than its bounds allow.
     pub fn claim(&mut self, now: Now, claim: &Claim, out: &mut Output) -> Handed {
         let Some(number) = self.queue_names.find(&claim.queue) else { return Handed::default() };
+        self.reopen(now, number, out);
         let queue = &mut self.queues[number as usize];
-        if queue.pause.is_some() {
+        if queue.pause.is_some() || queue.closed_ms > 0 {
             queue.quiet = true;
-            return Handed::default();
+            let opens = queue.pause.is_none() && !queue.ready.is_empty();
+            return Handed { opens_in_ms: opens.then_some(queue.closed_ms - now.wall_ms), ..Handed::default() };
         }
-        let (bounds, running) = (queue.bounds(), queue.list(State::Running).len());
-        let admitted = bounds::admit(&bounds, running, &mut queue.bucket, now.mono_ms, claim.secrets.len());
+        let (whole, running) = (queue.bounds().whole(), queue.list(State::Running).len());
+        let admitted = bounds::admit(whole, running, &mut queue.bucket, now.mono_ms, claim.secrets.len());
         let want = admitted.most;
-        let mut picked = Picked { slots: Vec::with_capacity(want), bytes: claim.bytes, cut: false };
-        // From below first: what is taken from above must not use up the room that keeps the lowest from starving.
-        for level in (0..LEVELS).rev() {
-            self.pick(now, number, level, claim.from_bottom.min(want), &mut picked);
-        }
-        let from_bottom = picked.slots.len();
-        for level in 0..LEVELS {
-            self.pick(now, number, level, want, &mut picked);
-        }
-        picked.slots.rotate_left(from_bottom);
+        out.writes.reserve(want);
+        let (jobs, cut) = match queue.strands {
+            None => self.take_first(now, number, claim, want, out),
+            Some(_) => self.take_turns(now, number, claim, want, out),
+        };
 
-        let rest = picked.cut || picked.slots.len() == want && self.has_claimable(now, number);
-        let opens_in_ms = admitted.opens_in_ms.filter(|_| rest && !picked.cut);
-        let held = rest && !picked.cut && admitted.held;
+        let (rest, key_opens_in_ms) = match cut {
+            true => (true, None),
+            false if jobs.len() == want || self.queues[number as usize].strands.is_some() => self.outlook(now, number),
+            false => (false, None),
+        };
+        let opens_in_ms = if rest { admitted.opens_in_ms.filter(|_| !cut) } else { key_opens_in_ms };
+        let held = rest && !cut && admitted.held;
         let more = rest && !held && opens_in_ms.is_none();
         let queue = &mut self.queues[number as usize];
         queue.quiet = !more;
         queue.held = held;
-        queue.bucket.spend(picked.slots.len());
-        out.writes.reserve(picked.slots.len());
-        let mut jobs = Vec::with_capacity(picked.slots.len());
-        for (at, secret) in picked.slots.into_iter().zip(claim.secrets.iter().copied()) {
-            self.grant(now, claim, at, secret, out);
-            jobs.push(Granted { found: self.found(at), secret });
-        }
-        self.finish_call(out);
+        queue.bucket.spend(jobs.len());
+        self.drop_reopened(number, out);
+        self.finish_call(now, out);
         Handed { jobs, more, opens_in_ms }
     }
 
-    /// Takes jobs out of one READY list until `most` are picked in all or the bytes are used up.
-    fn pick(&mut self, now: Now, number: u32, level: usize, most: usize, picked: &mut Picked) {
-        if picked.slots.len() >= most {
-            return;
+    /// Of a queue without strands: what comes first. Tells whether a job was left because its body did not fit.
+    fn take_first(
+        &mut self,
+        now: Now,
+        number: u32,
+        claim: &Claim,
+        want: usize,
+        out: &mut Output,
+    ) -> (Vec<Granted>, bool) {
+        let mut picked = Picked::new(want, claim.bytes);
+        self.queues[number as usize].ready.pick(&self.slab, now, claim.from_bottom, want, &mut picked);
+        let mut jobs = Vec::with_capacity(picked.slots.len());
+        self.hand_out(now, claim, &mut picked, &mut jobs, out);
+        (jobs, picked.cut)
+    }
+
+    /// Turn by turn.
+    fn take_turns(
+        &mut self,
+        now: Now,
+        number: u32,
+        claim: &Claim,
+        want: usize,
+        out: &mut Output,
+    ) -> (Vec<Granted>, bool) {
+        let mut picked = Picked::new(want, claim.bytes);
+        let mut jobs = Vec::with_capacity(want);
+        while jobs.len() < want && !picked.cut {
+            let Some(strands) = self.queues[number as usize].strands.as_mut() else { break };
+            let Some(turn) = strands.next(now, &self.slab, want - jobs.len()) else { break };
+            strands.pick(turn, &self.slab, now, &mut picked);
+            self.hand_out(now, claim, &mut picked, &mut jobs, out);
         }
-        let queue = &mut self.queues[number as usize];
-        let start = picked.slots.len();
-        for spot in queue.ready[level].range((queue.expired_to[level].map_or(Unbounded, Excluded), Unbounded)) {
-            let slot = &self.slab[spot.slot];
-            if slot.is_expired(now) {
-                queue.expired_to[level] = Some(*spot);
-                continue;
-            }
-            if picked.slots.len() == most {
-                break;
-            }
-            let bytes = slot.body_bytes as usize;
-            if bytes > picked.bytes && !picked.slots.is_empty() {
-                picked.cut = true;
-                break;
-            }
-            picked.bytes = picked.bytes.saturating_sub(bytes);
-            picked.slots.push(spot.slot);
-        }
-        for i in start..picked.slots.len() {
-            self.detach(picked.slots[i]);
+        (jobs, picked.cut)
+    }
+
+    /// Leases what was picked, under the secrets that are left.
+    fn hand_out(&mut self, now: Now, claim: &Claim, picked: &mut Picked, jobs: &mut Vec<Granted>, out: &mut Output) {
+        for at in picked.slots.drain(..) {
+            let secret = claim.secrets[jobs.len()];
+            self.detach(now, at);
+            self.grant(now, claim, at, secret, out);
+            jobs.push(Granted { found: self.found(at), secret });
         }
     }
 
@@ -123,17 +126,12 @@ impl Machine {
         self.attach(now, at, out);
     }
 
-    /// Whether a claim would find a job.
-    pub(super) fn has_claimable(&mut self, now: Now, number: u32) -> bool {
+    /// Whether a claim would find a job, and if not, after how long one that time alone holds back may go.
+    pub(super) fn outlook(&mut self, now: Now, number: u32) -> (bool, Option<i64>) {
         let queue = &mut self.queues[number as usize];
-        for (list, expired_to) in queue.ready.iter().zip(&mut queue.expired_to) {
-            for spot in list.range::<Spot, _>((expired_to.map_or(Unbounded, Excluded), Unbounded)) {
-                if !self.slab[spot.slot].is_expired(now) {
-                    return true;
-                }
-                *expired_to = Some(*spot);
-            }
+        match &mut queue.strands {
+            None => (queue.ready.has_claimable(&self.slab, now), None),
+            Some(strands) => strands.outlook(now, &self.slab),
         }
-        false
     }
 }

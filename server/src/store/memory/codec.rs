@@ -2,7 +2,7 @@
 //!
 //! `Meta` (version 1), 99 bytes: `version 1 · id 16 · state 1 · priority 1 · flags 2 · queue 4 · type 4 · order 8 · create 6 ·
 //! ready 6 · start 6 · finish 6 · purge 6 · token 8 · content 8 · record version 4 · failures 4 · delivery 4 · body bytes 4`,
-//! then, for the few jobs that have them, a postcard of (crashes, expiry, cancel request) and the hash of the uniqueness
+//! then the hash of the fairness key (8) with its flag, and, for the few jobs that have them, a postcard of (crashes, expiry, cancel request) and the hash of the uniqueness
 //! key.
 //!
 //! I24: a version byte in front, so that a server meets a newer record with a refusal.
@@ -50,6 +50,9 @@ pub(super) struct Encoder {
 impl Encoder {
     pub fn meta(&mut self, slot: &Slot) -> Bytes {
         self.scratch.clear();
+        if slot.has(flag::KEYED) {
+            self.scratch.put_u64_le(slot.fair);
+        }
         if let Some(extra) = slot.extra.as_deref() {
             let rare = Rare { crashes: extra.crashes, expire_ms: extra.expire_ms, cancel: extra.cancel.clone() };
             self.spell(&rare);
@@ -144,8 +147,12 @@ fn fields(row: u64, value: &[u8]) -> Option<Slot> {
         failures: from.u32()?,
         delivery: from.u32()?,
         body_bytes: from.u32()?,
+        fair: 0,
         extra: None,
     };
+    if slot.has(flag::KEYED) {
+        slot.fair = from.u64()?;
+    }
     if !from.0.is_empty() {
         let (rare, rest): (Rare, &[u8]) = postcard::take_from_bytes(from.0).ok()?;
         let Rare { crashes, expire_ms, cancel } = rare;
@@ -220,6 +227,8 @@ pub(super) mod named {
     pub const QUEUE: &str = "queue/";
     pub const TYPE: &str = "type/";
     pub const DOC: &str = "doc/";
+    /// A queue, or a fairness key of it, that is left alone for a time.
+    pub const THROTTLE: &str = "throttle/";
     /// A key that is held for a time.
     pub const KEY: &str = "key/";
     /// The highest version of a document that was deleted.
@@ -237,6 +246,7 @@ mod tests {
             order: -2,
             token: 0x0102_0304_0506_0708,
             content: u64::MAX,
+            fair: 0,
             extra: extra.map(Box::new),
             create: Stamp::new(1_764_000_000_000),
             ready: Stamp::new(1_764_000_000_001),

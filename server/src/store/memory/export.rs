@@ -8,7 +8,8 @@ use super::{
     assemble::{Damaged, SideReader},
     keys::Holder,
     machine::{Corrupt, Machine},
-    queue::{LEVELS, Spot, by_time},
+    queue::{Spot, by_time},
+    ready::LEVELS,
     write::{Key, Output, Table, Write},
 };
 use crate::{
@@ -159,7 +160,7 @@ impl Machine {
         let mut bytes = 0;
         while let Some(from) = self.queues.get(queue) {
             let (state, spots) = match list.checked_sub(LEVELS) {
-                None => (State::Ready, &from.ready[list]),
+                None => (State::Ready, from.ready.level(list)),
                 Some(n) if State::ALL[n] == State::Ready => {
                     list += 1;
                     continue;
@@ -235,7 +236,7 @@ impl Machine {
                 Whole::Job(job) => self.import_job(now, *job, lease_ms, out),
             }
         }
-        self.finish_call(out);
+        self.finish_call(now, out);
     }
 
     fn import_job(&mut self, now: Now, job: WholeJob, lease_ms: i64, out: &mut Output) {

@@ -6,7 +6,8 @@ use super::{
     keys::Holder,
     machine::Machine,
     place::is_over,
-    queue::{LEVELS, Queue, Spot, by_time},
+    queue::{Queue, Spot, by_time},
+    ready::LEVELS,
     write::{Key, Table},
 };
 use crate::model::{ids::Name, state::State, time::Now};
@@ -66,6 +67,10 @@ impl Machine {
             queue.config = record.config;
         } else if let Some(name) = key.strip_prefix(named::KEY) {
             if !self.load_key(name, value) {
+                return Err(corrupt());
+            }
+        } else if let Some(name) = key.strip_prefix(named::THROTTLE) {
+            if !self.load_throttle(name, value) {
                 return Err(corrupt());
             }
         } else if let Some(name) = key.strip_prefix(named::TYPE) {
@@ -136,7 +141,16 @@ impl Machine {
         self.timers.cancels = index(cancels);
         self.timers.expiries = index(expiries);
         self.timers.trims = index(trims);
+        let mut keyed = BTreeSet::new();
+        for (_, slot) in self.slab.iter() {
+            if slot.fair != 0 && matches!(slot.state, State::Ready | State::Running) {
+                keyed.insert(slot.queue);
+            }
+        }
         for (number, queue) in self.queues.iter_mut().enumerate() {
+            if keyed.contains(&(number as u32)) || queue.bounds().per_key.any() {
+                queue.divide(now, &self.slab, false);
+            }
             queue.next_start = queue.earliest_start();
             queue.bucket = Bucket::empty(now.mono_ms);
             self.timers.starts.extend(queue.next_start.map(|at| (at, number as u32)));
@@ -146,6 +160,7 @@ impl Machine {
                 self.timers.over.insert(number as u32);
             }
         }
+        self.place_throttles(now);
         Ok(())
     }
 

@@ -27,7 +27,7 @@ use crate::{
     model::{
         ids::{JobId, QueueName, TypeName},
         job::Meta,
-        op::{ListQuery, NewJob, Put, Wake},
+        op::{FairKey, ListQuery, NewJob, Put, Wake},
         queue::{Pause, QueueChange, QueueFacts},
         state::State,
         time::Now,
@@ -56,11 +56,13 @@ pub struct Machine {
     pub(super) arrival: i64,
     /// The latest arrival at a front; counts down.
     pub(super) front: i64,
-    /// Queues that were at their limit when a lease of theirs ended in this call.
+    /// Queues that were at their limit, or a key of theirs was, when a lease of theirs ended in this call.
     pub(super) freed: Vec<u32>,
     pub(super) encoder: Encoder,
     /// While loading: the latest arrival among those that wait for a time.
     pub(super) loaded_ties: i64,
+    /// While loading: (queue, fairness key or `None` = the whole queue, end) of throttles.
+    pub(super) loaded_throttles: Vec<(u32, Option<FairKey>, i64)>,
     /// While loading: (row, first, last) of logs.
     pub(super) loaded_logs: Vec<(u64, u64, u64)>,
 }
@@ -90,7 +92,7 @@ impl Machine {
         out.writes.reserve(jobs.len() * 2);
         self.ids.fetch(&self.slab, jobs.iter().map(|job| job.id));
         let answers = jobs.into_iter().map(|job| self.put_one(now, job, out)).collect();
-        self.finish_call(out);
+        self.finish_call(now, out);
         answers
     }
 
@@ -153,7 +155,7 @@ impl Machine {
         let spots: Box<dyn Iterator<Item = Spot>> = match query.state {
             State::Ready => {
                 let first = query.after.map_or(0, |place| level(place.priority));
-                let pages = queue.ready.iter().enumerate().skip(first).flat_map(move |(at, list)| {
+                let pages = queue.ready.levels().enumerate().skip(first).flat_map(move |(at, list)| {
                     let after = query.after.filter(|_| at == first).map(|place| self.place_after(number, place));
                     list.range((after.map_or(Unbounded, Excluded), Unbounded))
                 });
@@ -184,7 +186,7 @@ impl Machine {
 
     fn facts(&self, number: u32) -> QueueFacts {
         let queue = &self.queues[number as usize];
-        let longest = queue.ready.iter().flat_map(|list| {
+        let longest = queue.ready.levels().flat_map(|list| {
             let first = list.first();
             let behind_fronts = list.range(Spot::new(0, 0)..).next();
             [first, behind_fronts]
@@ -197,17 +199,21 @@ impl Machine {
     pub fn set_queue(&mut self, now: Now, name: &QueueName, change: QueueChange, out: &mut Output) -> QueueFacts {
         let number = self.queue_number(name, out);
         let queue = &mut self.queues[number as usize];
-        let (old, old_config) = (queue.pause.clone(), queue.config.clone());
+        let (old, old_config, closed) = (queue.pause.clone(), queue.config.clone(), queue.closed_ms > 0);
         match change {
             QueueChange::Pause(pause) => queue.pause = Some(pause),
-            QueueChange::Resume => queue.pause = None,
+            QueueChange::Resume => {
+                queue.pause = None;
+                self.lift(now, number, out);
+            }
             QueueChange::ResumeIfDue => {
                 let due = |pause: &Pause| pause.resume_ms.is_some_and(|at| at <= now.wall_ms);
                 queue.pause.take_if(|pause| due(pause));
             }
-            QueueChange::Configure(expect, config) => queue.configure(now, expect, config),
+            QueueChange::Configure(expect, config) => queue.configure(now, &self.slab, expect, config),
         }
-        if queue.pause != old || queue.config != old_config {
+        let queue = &self.queues[number as usize];
+        if queue.pause != old || queue.config != old_config || closed && queue.closed_ms == 0 {
             let new = queue.pause.clone();
             let config = queue.config.clone();
             let ends = |pause: &Option<Pause>| pause.as_ref().and_then(|pause| pause.resume_ms);
@@ -219,7 +225,7 @@ impl Machine {
                 self.timers.note_wall(at);
             }
             out.wakes.push(Wake::Queue(name.clone()));
-            if new.is_none() && self.has_claimable(now, number) {
+            if new.is_none() && queue.closed_ms == 0 && self.outlook(now, number) != (false, None) {
                 let queue = &mut self.queues[number as usize];
                 (queue.quiet, queue.held) = (false, false);
                 out.wakes.push(Wake::Ready(name.clone()));
@@ -228,7 +234,7 @@ impl Machine {
             let record = write_name(&NameRecord { number, pause: new, config });
             out.writes.push(Write::Set(Key::Named(format!("{}{name}", named::QUEUE)), record));
         }
-        self.finish_call(out);
+        self.finish_call(now, out);
         self.facts(number)
     }
 

@@ -37,11 +37,15 @@ impl Machine {
         let number = slot.queue;
         let queue = &mut self.queues[number as usize];
         let timers = &mut self.timers;
+        if slot.fair != 0 && queue.strands.is_none() {
+            queue.divide(now, &self.slab, true);
+        }
         queue.insert(at, slot);
         match slot.state {
             State::Ready => {
-                let first = || queue.ready_len() == 1;
-                if queue.pause.is_none() && !slot.is_expired(now) && (queue.quiet || first()) {
+                let may_go = queue.strands.as_mut().is_none_or(|strands| strands.enter(now, at, slot));
+                let first = || queue.ready.len() == 1;
+                if may_go && queue.pause.is_none() && !slot.is_expired(now) && (queue.quiet || first()) {
                     queue.quiet = false;
                     out.wakes.push(Wake::Ready(queue.name.clone()));
                 }
@@ -52,6 +56,9 @@ impl Machine {
                 queue.next_start = new;
             }
             State::Running => {
+                if let Some(strands) = &mut queue.strands {
+                    strands.enter(now, at, slot);
+                }
                 timers.leases.insert(Spot::new(slot.until.get(), at));
                 timers.note_mono(slot.until.get());
                 if let Some(deadline) = slot.cancel_deadline() {
@@ -78,12 +85,16 @@ impl Machine {
     }
 
     /// Takes a job out of its list and of all indexes but that of ids.
-    pub(super) fn detach(&mut self, at: u32) {
+    pub(super) fn detach(&mut self, now: Now, at: u32) {
         let slot = &self.slab[at];
         let number = slot.queue;
         let queue = &mut self.queues[number as usize];
         let timers = &mut self.timers;
         queue.remove(at, slot);
+        let eased = match &mut queue.strands {
+            Some(strands) if matches!(slot.state, State::Ready | State::Running) => strands.leave(now, at, slot),
+            _ => false,
+        };
         match slot.state {
             State::Ready | State::Blocked => {}
             State::Scheduled | State::Retrying => {
@@ -92,7 +103,7 @@ impl Machine {
                 queue.next_start = new;
             }
             State::Running => {
-                if queue.held {
+                if queue.held || eased {
                     self.freed.push(number);
                 }
                 timers.leases.remove(&Spot::new(slot.until.get(), at));
@@ -126,11 +137,13 @@ impl Machine {
     }
 
     /// Says what every call has to say at its end.
-    pub(super) fn finish_call(&mut self, out: &mut Output) {
+    pub(super) fn finish_call(&mut self, now: Now, out: &mut Output) {
         for number in std::mem::take(&mut self.freed) {
             let queue = &mut self.queues[number as usize];
             let running = queue.list(State::Running).len();
-            if queue.held && running < queue.bounds().max_running as usize {
+            let eased = queue.strands.as_mut().is_some_and(|strands| strands.ease(now));
+            let room = running < queue.bounds().max_running as usize;
+            if queue.quiet && if queue.held { room } else { eased } {
                 queue.held = false;
                 queue.quiet = false;
                 out.wakes.push(Wake::Ready(queue.name.clone()));

@@ -9,8 +9,7 @@ use crate::model::{
 };
 use crate::store::{bounds::Bucket, slot::Slot};
 
-/// Priorities, and so READY lists per queue.
-pub(super) const LEVELS: usize = 9;
+use super::{ready::Ready, slab::Slab, strands::Strands};
 
 /// A place in a list: order, then slot. 12 bytes instead of 16, because there is one per job, and compared as two numbers,
 /// because every change does so dozens of times.
@@ -79,12 +78,13 @@ pub(super) struct Queue {
     pub bucket: Bucket,
     /// A claim took less than there was because as many jobs run as may: the next that ends raises a wake.
     pub held: bool,
-    /// READY jobs, highest priority first.
-    pub ready: [BTreeSet<Spot>; LEVELS],
+    pub ready: Ready,
+    /// READY and RUNNING jobs by fairness key; `None` = no job of it ever had one, and keys have no bounds.
+    pub strands: Option<Box<Strands>>,
+    /// A worker asked for the whole queue to be left alone until then, wall clock; 0 = none does.
+    pub closed_ms: i64,
     /// The other states' jobs, indexed by `State as usize`.
     lists: [BTreeSet<Spot>; 11],
-    /// Per level: all up to this place have expired unstarted, so claims go on after it.
-    pub expired_to: [Option<Spot>; LEVELS],
     /// A claim was told that there is nothing more, and no wake has followed: the next job that can be claimed raises one.
     pub quiet: bool,
     /// The entry in the machine's index of starts.
@@ -99,9 +99,10 @@ impl Queue {
             config: None,
             bucket: Bucket::default(),
             held: false,
-            ready: Default::default(),
+            ready: Ready::default(),
+            strands: None,
+            closed_ms: 0,
             lists: Default::default(),
-            expired_to: [None; LEVELS],
             quiet: true,
             next_start: None,
         }
@@ -113,25 +114,17 @@ impl Queue {
     }
 
     pub fn insert(&mut self, at: u32, slot: &Slot) {
-        let spot = Spot::new(slot.order, at);
-        let new = if slot.state == State::Ready {
-            let level = slot.level();
-            if self.expired_to[level].is_some_and(|seen| spot <= seen) {
-                self.expired_to[level] = None;
-            }
-            self.ready[level].insert(spot)
-        } else {
-            self.lists[slot.state as usize].insert(spot)
+        let new = match slot.state {
+            State::Ready => self.ready.insert(at, slot),
+            state => self.lists[state as usize].insert(Spot::new(slot.order, at)),
         };
         debug_assert!(new, "a job stands in one list, once");
     }
 
     pub fn remove(&mut self, at: u32, slot: &Slot) {
-        let spot = Spot::new(slot.order, at);
-        let found = if slot.state == State::Ready {
-            self.ready[slot.level()].remove(&spot)
-        } else {
-            self.lists[slot.state as usize].remove(&spot)
+        let found = match slot.state {
+            State::Ready => self.ready.remove(at, slot),
+            state => self.lists[state as usize].remove(&Spot::new(slot.order, at)),
         };
         debug_assert!(found, "a job stands in the list of its state");
     }
@@ -139,14 +132,14 @@ impl Queue {
     /// Takes whole lists, as they were built from records.
     pub fn load(&mut self, state: State, level: usize, list: BTreeSet<Spot>) {
         if state == State::Ready {
-            self.ready[level] = list;
+            self.ready.load(level, list);
         } else {
             self.lists[state as usize] = list;
         }
     }
 
     /// Takes another configuration if it was decided on the present one.
-    pub fn configure(&mut self, now: Now, expect: u64, config: Option<Box<QueueConfig>>) {
+    pub fn configure(&mut self, now: Now, slab: &Slab, expect: u64, config: Option<Box<QueueConfig>>) {
         if self.config.as_ref().map_or(0, |configured| configured.version) != expect {
             return;
         }
@@ -155,6 +148,12 @@ impl Queue {
         match self.bounds().rate {
             Some(rate) if old.is_none() => self.bucket = Bucket::full(rate, now.mono_ms),
             _ => {}
+        }
+        let config = self.config.as_ref().map(|configured| &*configured.config);
+        match &mut self.strands {
+            Some(strands) => strands.configure(now, config),
+            None if config.is_some_and(|config| config.bounds.per_key.any()) => self.divide(now, slab, true),
+            None => {}
         }
     }
 
@@ -165,11 +164,7 @@ impl Queue {
     /// Jobs that have not been handed out and have not ended.
     pub fn depth(&self) -> usize {
         let waiting = [State::Scheduled, State::Retrying, State::Blocked];
-        self.ready_len() + waiting.iter().map(|state| self.list(*state).len()).sum::<usize>()
-    }
-
-    pub fn ready_len(&self) -> usize {
-        self.ready.iter().map(BTreeSet::len).sum()
+        self.ready.len() + waiting.iter().map(|state| self.list(*state).len()).sum::<usize>()
     }
 
     /// When the first SCHEDULED or RETRYING job is due.
@@ -213,13 +208,13 @@ impl Queue {
         let mut counts = [0; 11];
         for state in State::ALL {
             counts[state as usize] =
-                if state == State::Ready { self.ready_len() } else { self.list(state).len() } as u64;
+                if state == State::Ready { self.ready.len() } else { self.list(state).len() } as u64;
         }
         QueueFacts {
             name: self.name.clone(),
             pause: self.pause.clone(),
             config: self.config.clone(),
-            throttled_ms: None,
+            throttled_ms: (self.closed_ms > 0).then_some(self.closed_ms),
             counts,
             oldest_ready_ms,
         }

@@ -20,7 +20,7 @@ impl Machine {
     /// per change, in order. A version is never used again for its key.
     pub fn change_docs(&mut self, now: Now, changes: Vec<DocChange>, out: &mut Output) -> Vec<Cas> {
         let answers = changes.into_iter().map(|change| self.change_doc(now, change, out)).collect();
-        self.finish_call(out);
+        self.finish_call(now, out);
         answers
     }
 

@@ -1,14 +1,10 @@
 //! Counters and indexes held against an enumeration of the slots.
 //!
 //! I21: they agree.
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use super::{
-    machine::Machine,
-    place::is_over,
-    queue::{LEVELS, Spot},
-};
-use crate::model::state::State;
+use super::{machine::Machine, place::is_over, queue::Spot, ready::LEVELS};
+use crate::model::{op::FairKey, state::State};
 
 impl Machine {
     /// What does not agree, a sentence each; empty = all does.
@@ -31,7 +27,7 @@ impl Machine {
             counts[number][slot.state as usize] += 1;
             let listed = if slot.state == State::Ready {
                 ready[number][slot.level()] += 1;
-                queue.ready[slot.level()].contains(&spot)
+                queue.ready.contains(at, slot)
             } else {
                 queue.list(slot.state).contains(&spot)
             };
@@ -74,6 +70,29 @@ impl Machine {
             }
         }
         expect(held == self.keys.len(), &|| format!("keys: {held} found, {} held", self.keys.len()));
+        let mut strands: HashMap<(u32, FairKey), (usize, usize)> = HashMap::new();
+        for (at, slot) in self.slab.iter() {
+            let counts = strands.entry((slot.queue, slot.fair)).or_default();
+            match slot.state {
+                State::Ready => counts.0 += 1,
+                State::Running => counts.1 += 1,
+                _ => continue,
+            }
+            let queue = &self.queues[slot.queue as usize];
+            let stands = match &queue.strands {
+                None => slot.fair == 0,
+                Some(strands) => slot.state == State::Running || strands.has(at, slot),
+            };
+            expect(stands, &|| format!("{} is not in the strand of its key in {}", slot.id, queue.name));
+        }
+        for (number, queue) in self.queues.iter().enumerate() {
+            for (key, ready, running) in queue.strands.iter().flat_map(|strands| strands.each()) {
+                let found = strands.get(&(number as u32, key)).copied().unwrap_or_default();
+                expect(found == (ready, running), &|| {
+                    format!("key {key:016x} of {}: {found:?} found, {:?} counted", queue.name, (ready, running))
+                });
+            }
+        }
         let (mut starts, mut opens) = (0, 0);
         for (number, queue) in self.queues.iter().enumerate() {
             let facts = queue.facts(None);
@@ -84,7 +103,7 @@ impl Machine {
                 });
             }
             for (level, found) in ready[number].iter().enumerate() {
-                let listed = queue.ready[level].len();
+                let listed = queue.ready.level(level).len();
                 expect(*found == listed, &|| {
                     format!("priority {} of {}: {found} found, {listed} listed", 4 - level as i8, queue.name)
                 });

@@ -53,6 +53,7 @@ fn waiting(n: u128, state: State) -> Slot {
         order: n as i64,
         token: 0,
         content: 0,
+        fair: 0,
         extra: None,
         create: Stamp::new(1),
         ready: Stamp::new(1),
