@@ -24,6 +24,7 @@ PRINTED = {
     "retries": ["charged at attempt 3", "no invoice 404"],
     "cancel": ["encode: requested", "upload: requested"],
     "cpu": ["168"],
+    "batch": ["stored 5", "3 of 4 delivered: ['Ada', 'Bo', 'Dee']"],
     "bulk": ["['created', 'created', 'created']", "100 resized", "250 accepted"],
     "progress": ["100.0 row 2", "imported 3 rows", "succeeded"],
     "coming_from_celery": ["True", "8", "succeeded", "ValueError: nowhere is no path", "4 4"],

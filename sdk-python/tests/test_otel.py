@@ -23,12 +23,13 @@ from otel_tasks import app as other
 from otel_tasks import burn
 from scripted import Scripted, StreamEnd
 
-from jobwire import App, Context, NonRetryable, Retry, Worker
+from jobwire import App, BatchContext, Context, NonRetryable, Retry, Worker
 from jobwire.contrib.otel import configure
 from jobwire.testing import TestServer, fake
 
 ROOT = Path(__file__).parent.parent
 WAIT = 10.0
+CONSUMED = "messaging.client.consumed.messages"
 
 
 class Telemetry:
@@ -224,6 +225,30 @@ def test_what_a_handler_enqueues_is_its_child(telemetry: Telemetry, app: App, wo
         parent.context.span_id,
         enqueue.context.span_id,
     }
+
+
+def test_a_batch_is_one_span_that_links_to_its_producers(
+    telemetry: Telemetry, app: App, work: Callable[..., Worker]
+) -> None:
+    @app.batch_task("index", max_size=3, linger="5s", retry=1)
+    def index(ctx: BatchContext, numbers: list[dict[str, int]]) -> None:
+        ctx[0].fail(ValueError("one of them"))
+        ctx[1].enqueue("child", {})
+
+    jobs = [index.enqueue({"n": n}) for n in range(3)]
+    work()
+    eventually(lambda: all(job.status().state.terminal for job in jobs))
+    producers = telemetry.spans("enqueue index", 3)
+    (span,) = telemetry.spans("process index")
+    assert span.kind is SpanKind.CONSUMER
+    assert span.parent is None
+    assert span.attributes is not None
+    assert span.attributes["messaging.batch.message_count"] == 3
+    assert span.status.status_code is StatusCode.UNSET
+    linked = {link.context.span_id for link in span.links}
+    assert linked == {producer.context.span_id for producer in producers if producer.context is not None}
+    consumed = {attributes.get("error.type"): count for attributes, count in telemetry.points(CONSUMED)}
+    assert consumed == {"ValueError": 1, None: 2}
 
 
 def test_coalesced_calls_keep_a_span_each(telemetry: Telemetry, app: App) -> None:

@@ -15,12 +15,12 @@ import jobwire.testing
 ROOT = Path(__file__).parent.parent
 
 NAMES = """
-Aborted AlreadyExists App Backfill BulkResult Cancelled Client Context DeadlineExceeded DecodeError DependencyResult
-Discard EnqueueResult Events Explanation FailedPrecondition Failure Internal InvalidArgument Job JobCancelled
-JobControl JobEvent JobExpired JobFailed JobNotSucceeded JobOptions JobState JobStatus JobwireError LogEvent
-NonRetryable NotFound Payload PermissionDenied Progress ProgressEvent Queue Release ResourceExhausted Retry RetryAfter
-ScheduleOptions SchedulePreview SchedulePut ScheduleStatus Snooze StateEvent Task TaskCall Unauthenticated Unavailable
-Unimplemented Unique WaitReason Worker __version__ current_context
+Aborted AlreadyExists App Backfill BatchContext BatchJob BulkResult Cancelled Client Context DeadlineExceeded
+DecodeError DependencyResult Discard EnqueueResult Events Explanation FailedPrecondition Failure Internal
+InvalidArgument Job JobCancelled JobControl JobEvent JobExpired JobFailed JobNotSucceeded JobOptions JobState
+JobStatus JobwireError LogEvent NonRetryable NotFound Payload PermissionDenied Progress ProgressEvent Queue Release
+ResourceExhausted Retry RetryAfter ScheduleOptions SchedulePreview SchedulePut ScheduleStatus Snooze StateEvent Task
+TaskCall Unauthenticated Unavailable Unimplemented Unique WaitReason Worker __version__ current_context
 """
 
 

@@ -13,6 +13,7 @@ app.worker().run()                          # in the worker
 """
 
 from ._app import App
+from ._batch_context import BatchContext, BatchJob
 from ._client import Client
 from ._codec import DecodeError
 from ._context import Context, current_context
@@ -79,6 +80,8 @@ __all__ = [
     "AlreadyExists",
     "App",
     "Backfill",
+    "BatchContext",
+    "BatchJob",
     "BulkResult",
     "Cancelled",
     "Client",

@@ -5,18 +5,20 @@ from __future__ import annotations
 import inspect
 import re
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from ._batch_context import BatchContext
 from ._client import Client, ClientOptions
 from ._context import Context
 from ._errors import InvalidArgument
 from ._hooks import Hook
+from ._leases import BatchRule
 from ._options import merge_options
 from ._records import ScheduleOptions
 from ._schedules import put_request
 from ._tasks import Task, TaskCall
-from ._types import Duration, JobOptions, Queue
+from ._types import Duration, JobOptions, Queue, to_seconds, whole_number
 from .classifiers import Classifier, http
 from .v1 import schedule_service_pb2
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+In = TypeVar("In")
 apps: weakref.WeakSet[App] = weakref.WeakSet()  # every App of this process; a child of the pool finds its tasks here
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 
@@ -46,6 +49,27 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class BatchTaskDecorator(Protocol):
+    """Makes a Task of a handler that takes a list of inputs; the task itself takes one."""
+
+    @overload
+    def __call__(self, function: Callable[[BatchContext, list[In]], Awaitable[None]], /) -> Task[[In], None]: ...
+    @overload
+    def __call__(self, function: Callable[[BatchContext, list[In]], Awaitable[Sequence[R]]], /) -> Task[[In], R]: ...
+    @overload
+    def __call__(self, function: Callable[[BatchContext, list[In]], None], /) -> Task[[In], None]: ...
+    @overload
+    def __call__(self, function: Callable[[BatchContext, list[In]], Sequence[R]], /) -> Task[[In], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[In]], Awaitable[None]], /) -> Task[[In], None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[In]], Awaitable[Sequence[R]]], /) -> Task[[In], R]: ...
+    @overload
+    def __call__(self, function: Callable[[list[In]], None], /) -> Task[[In], None]: ...
+    @overload
+    def __call__(self, function: Callable[[list[In]], Sequence[R]], /) -> Task[[In], R]: ...
 
 
 class App(Client):
@@ -91,6 +115,58 @@ class App(Client):
         classifiers: asked before those of the App, after `no_retry_on`; see jobwire.classifiers.
         options: defaults for its jobs, see JobOptions.
         """
+        return self._declaring(name, executor, no_retry_on, classifiers, options)  # type: ignore[return-value]
+
+    def batch_task(
+        self,
+        name: str,
+        *,
+        max_size: int,
+        linger: Duration = "100ms",
+        by_key: bool = False,
+        executor: Literal["loop", "thread"] | None = None,
+        no_retry_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        classifiers: Iterable[Classifier] = (),
+        **options: Unpack[JobOptions],
+    ) -> BatchTaskDecorator:
+        """Declares a job type whose jobs run several in one call: a bulk insert, an index, an API that takes many.
+
+        The handler takes a list of inputs, each the whole payload of one job; a first parameter annotated
+        `BatchContext` (or called `ctx`) gets the batch with its jobs. Each job keeps its own lease, attempts, retries
+        and outcome: a returned list has their results in order; without one they all succeed; what the handler raises
+        is the failure of each. `ctx.jobs[i].fail(error)`, `.succeed(…)`, `.snooze(…)` speak for single ones, and win.
+        Enqueued like any task, one input at a time: `index.enqueue(doc)`.
+
+        max_size: jobs of a call at most, 1 to 1,000. The worker takes as many slots at least.
+        linger: how long the first job waits for others, up to 1 minute; default 100 ms; 0 = for nobody. While all
+            handlers are busy a batch goes on growing.
+        by_key: only jobs of one `fairness_key` in a call; default False.
+        executor, no_retry_on, classifiers, options: as for `task`; a batch does not run in a child process.
+
+        The call runs under the shortest timeout of its jobs. A job that is cancelled is marked
+        (`ctx.jobs[i].cancelled`) and the call goes on, unless all of them are. A job whose worker vanished with it runs
+        alone from then on.
+        """
+        if not whole_number(max_size) or not 1 <= max_size <= 1000:
+            raise InvalidArgument(
+                f"max_size: expected a whole number from 1 to 1,000, got {max_size!r}", field="max_size"
+            )
+        if (seconds := to_seconds(linger, "linger")) > 60.0:
+            raise InvalidArgument(f"linger: at most 1 minute, got {linger!r}", field="linger")
+        if executor not in (None, "loop", "thread"):
+            raise TypeError(f"{name}: the handler of a batch task runs on the loop or in a thread")
+        rule = BatchRule(max_size, seconds, by_key)
+        return self._declaring(name, executor, no_retry_on, classifiers, options, rule)
+
+    def _declaring(
+        self,
+        name: str,
+        executor: str | None,
+        no_retry_on: type[BaseException] | tuple[type[BaseException], ...],
+        classifiers: Iterable[Classifier],
+        options: JobOptions,
+        batch: BatchRule | None = None,
+    ) -> Callable[[Callable[..., Any]], Task[..., Any]]:
         if callable(name):
             raise TypeError(f'a task needs the name of its job type: write @app.task("{_called(name)}")')
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -112,12 +188,19 @@ class App(Client):
             if name in self.tasks:
                 raise ValueError(f"{name}: there is a task of this name already")
             task: Task[..., Any] = Task(
-                self, function, name, defaults, executor=kind, no_retry_on=exceptions, classifiers=asked
+                self,
+                function,
+                name,
+                defaults,
+                executor=kind,
+                no_retry_on=exceptions,
+                classifiers=asked,
+                batch=batch,
             )
             self.tasks[name] = task
             return task
 
-        return declare  # type: ignore[return-value]
+        return declare
 
     @overload
     def schedule(

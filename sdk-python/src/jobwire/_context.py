@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Literal
@@ -186,6 +186,10 @@ class Context:
         if woken is not None:
             woken.set()
 
+    def _listeners(self) -> Sequence[Context]:
+        """Whose logs a line goes to."""
+        return (self,)
+
     def _to_enqueue(self, succeeded: bool) -> list[job_pb2.JobSpec]:
         return [spec for spec, always in self._enqueued if succeeded or always]
 
@@ -241,16 +245,18 @@ class LogCapture(logging.Handler):
             message = record.getMessage()
             if record.exc_info and record.exc_info[0] is not None:
                 message += "\n" + (record.exc_text or logging.Formatter().formatException(record.exc_info))
-            limit = (context._limits.max_log_line_bytes or 8192) - 256
             raw = message.encode(errors="replace")
-            line = job_pb2.LogLine(
-                level=_convert.log_level(record.levelno),
-                message=raw[:limit].decode(errors="ignore"),
-                fields={"logger": record.name},
-                attempt=context.attempt,
-            )
-            line.time.FromNanoseconds(int(record.created * 1e6) * 1000)
-            context._sink.logged(context._lease.token, line)
+            job: Context | None = getattr(record, "jobwire_job", None)
+            for listener in context._listeners() if job is None else (job,):
+                limit = (listener._limits.max_log_line_bytes or 8192) - 256
+                line = job_pb2.LogLine(
+                    level=_convert.log_level(record.levelno),
+                    message=raw[:limit].decode(errors="ignore"),
+                    fields={"logger": record.name},
+                    attempt=listener.attempt,
+                )
+                line.time.FromNanoseconds(int(record.created * 1e6) * 1000)
+                listener._sink.logged(listener._lease.token, line)
         except Exception:
             self.handleError(record)
 

@@ -25,6 +25,7 @@ from ._outcomes import Unprocessable
 from ._tasks import Task
 from .v1 import common_pb2
 
+Endings = list[tuple[str, Outcome | None]]  # by token; None = there is nothing to report
 LAG_LIMIT = 1.0  # seconds that a loop may be blocked before the log says so
 
 
@@ -50,7 +51,7 @@ class Execution:
 
     def run(self) -> None:
         """Runs a function, in the current thread."""
-        with instrument().processing(self):
+        with self._instrumented():
             self.run_unseen()
 
     def run_unseen(self) -> None:
@@ -59,24 +60,28 @@ class Execution:
             args, kwargs = self._enter()
             with self._around():
                 value = self._call(args, kwargs)
-            outcome: Outcome | None = self._returned(value)
+            endings = self._returned(value)
         except BaseException as error:
-            outcome = self._raised(error)
+            endings = self._raised(error)
         finally:
             _current.set(None)
-        self.end(outcome)
+        self._end(endings)
 
     async def arun(self) -> None:
         """Runs a coroutine function, as a task with a context of its own."""
-        with instrument().processing(self):
+        with self._instrumented():
             try:
                 args, kwargs = self._enter()
                 with self._around():
                     value = await self.task.function(*args, **kwargs)
-                outcome: Outcome | None = self._returned(value)
+                endings = self._returned(value)
             except BaseException as error:
-                outcome = self._raised(error)
-            self.end(outcome)
+                endings = self._raised(error)
+            self._end(endings)
+
+    def stops(self, lease: Lease) -> bool:
+        """A job of it was marked as cancelled: whether the handler is to stop."""
+        return True
 
     def cancel(self) -> None:
         """Wakes a handler that waits in `ctx.wait_cancelled`. The reason stands in the lease."""
@@ -87,15 +92,23 @@ class Execution:
     def never_ran(self) -> None:
         """The loop dropped the task before its first step, if it did."""
         if not self._ended:
-            self.end(self._raised(asyncio.CancelledError()))
+            self._end(self._raised(asyncio.CancelledError()))
 
     def end(self, outcome: Outcome | None) -> None:
         """It is over; None = there is nothing to report. Only the first call counts."""
-        if not self._ended:
-            self._ended = True
+        self._end([(self.lease.token, outcome)])
+
+    def _end(self, endings: Endings) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        for token, outcome in endings:
             if self.watch is not None:
                 self.watch(outcome)
-            self._finished(self.lease.token, outcome)
+            self._finished(token, outcome)
+
+    def _instrumented(self) -> AbstractContextManager[None]:
+        return instrument().processing(self)
 
     def _around(self) -> AbstractContextManager[Any]:
         assert self.context is not None
@@ -113,12 +126,12 @@ class Execution:
             raise Unprocessable(f"the payload does not fit {self.task.name}: {error}") from error
         return ([context, *args] if self.task.signature.takes_context else args), kwargs
 
-    def _returned(self, value: Any) -> Outcome:
+    def _returned(self, value: Any) -> Endings:
         assert self.context is not None
-        return _outcomes.returned(self.context, value, self.limits.max_result_bytes)
+        return [(self.lease.token, _outcomes.returned(self.context, value, self.limits.max_result_bytes))]
 
-    def _raised(self, error: BaseException) -> Outcome | None:
-        return _outcomes.raised(self.lease, self.context, error, self.task)
+    def _raised(self, error: BaseException) -> Endings:
+        return [(self.lease.token, _outcomes.raised(self.lease, self.context, error, self.task))]
 
 
 class ThreadExecutor:

@@ -12,6 +12,7 @@ from ._convert import TRACE_HEADERS
 from .v1 import job_pb2
 
 if TYPE_CHECKING:
+    from ._batch_execution import BatchExecution
     from ._executors import Execution
     from ._worker import Worker
 
@@ -49,6 +50,10 @@ class Instrument:
 
     def processing(self, execution: Execution) -> AbstractContextManager[None]:
         """Around an attempt; `execution.watch`, if set, hears of its outcome."""
+        return _NOTHING
+
+    def processing_batch(self, execution: BatchExecution) -> AbstractContextManager[None]:
+        """Around a call for several jobs; `execution.watch`, if set, hears of the outcome of each."""
         return _NOTHING
 
     def carry(self, headers: MutableMapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ._errors import JobwireError
@@ -13,6 +13,15 @@ Frame = worker_service_pb2.StreamJobsRequest
 
 # Why a running handler should stop.
 REQUESTED, TIMEOUT, WORKFLOW, LEASE_LOST, SHUTDOWN = "requested", "timeout", "workflow", "lease_lost", "shutdown"
+
+
+@dataclass(frozen=True)
+class BatchRule:
+    """Which jobs of a type run in one call. `linger` in seconds, from the arrival of the first of them."""
+
+    max_size: int
+    linger: float
+    by_key: bool = False  # only jobs of one fairness key
 
 
 @dataclass
@@ -26,11 +35,21 @@ class SessionConfig:
     concurrency: int = 10
     pool_types: frozenset[str] = frozenset()  # types whose handlers run in child processes
     pool_size: int = 0  # how many of those run at once, within `concurrency`
+    batches: Mapping[str, BatchRule] = field(default_factory=dict)  # by type, of those that run in batches
     prefetch: int | None = None  # leases wanted beyond `concurrency`; None = adapts to the handlers' mean duration
     lease_ttl: float | None = None  # wish; None = the server's default
     info: worker_service_pb2.WorkerInfo = field(default_factory=worker_service_pb2.WorkerInfo)
     grace: float = 25.0  # of a drain, when the directive names none
     vitals: Callable[[], tuple[int, float]] = lambda: (0, 0.0)  # resident bytes, CPU percent
+
+    def wanted_prefetch(self, mean_run: float | None) -> int:
+        """Leases beyond the running ones: all for handlers under a second, none above ten; a batch has to find room."""
+        if self.prefetch is not None:
+            return self.prefetch
+        largest = max((rule.max_size for rule in self.batches.values()), default=0)
+        most, least = max(min(self.concurrency, 16), 2 * largest - self.concurrency), max(largest - self.concurrency, 0)
+        mean = mean_run or 0.0
+        return most if mean <= 1.0 else max(least, int(most * (10.0 - mean) / 9.0))
 
 
 class Lease:
@@ -50,6 +69,7 @@ class Lease:
         "progress",
         "reported_at",
         "started",
+        "together",
         "token",
         "trusted_until",
     )
@@ -65,6 +85,7 @@ class Lease:
         self.cancel_message = ""
         self.number = 0  # in order of arrival
         self.pooled = False  # runs in a child process
+        self.together: set[Lease] | None = None  # those of its batch that run, itself among them; None = it is alone
         self.lost = False  # still named while its handler runs, but its outcome will be dropped
         self.progress: job_pb2.Progress | None = None  # waiting to be sent
         self.reported_at = float("-inf")  # when progress or a checkpoint was last sent
@@ -124,8 +145,15 @@ class Start(Command):
 
 
 @dataclass(frozen=True)
+class StartBatch(Command):
+    """Run the handler of these leases, in one call."""
+
+    leases: list[Lease]
+
+
+@dataclass(frozen=True)
 class Cancel(Command):
-    """Ask the running handler to stop."""
+    """Ask the running handler to stop; in a batch, mark the job, and stop the handler once all are marked."""
 
     lease: Lease
     reason: str

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from ._leases import Frame, Lease, Outcome, Report
+from ._leases import Frame, Lease, Outcome, Report, unprocessable
+from .v1 import common_pb2
 
 FLUSH_OUTCOMES, FLUSH_BYTES = 128, 64 << 10  # a frame
 UNACKED_MAX, UNACKED_BYTES_MAX = 10_000, 16 << 20
@@ -107,3 +108,14 @@ class Outbox:
                 self._waiting.remove(report)
                 self._waiting_bytes -= report.size
         return report
+
+
+def fitting(outcome: Outcome, limits: common_pb2.Limits) -> Outcome:
+    """The outcome, or one that says that it is too large."""
+    result, limit = outcome.succeeded.result, limits.max_result_bytes
+    if result.ByteSize() > limit and (size := len(result.data) or len(result.text.encode())) > limit:
+        return unprocessable(f"the result has {size} bytes, the limit is {limit}")
+    size, limit = outcome.ByteSize(), limits.max_message_bytes - (256 << 10)
+    if size > limit:
+        return unprocessable(f"the outcome has {size} bytes, the limit is {limit}")
+    return outcome

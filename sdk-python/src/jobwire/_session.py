@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from ._convert import duration, seconds
 from ._errors import JobwireError
+from ._heartbeats import Heartbeats
 from ._leases import (
     LEASE_LOST,
     REQUESTED,
@@ -33,6 +34,7 @@ from ._leases import (
     Outcome,
     SessionConfig,
     Start,
+    StartBatch,
     Warn,
     Welcomed,
     cancelled,
@@ -40,7 +42,7 @@ from ._leases import (
     unprocessable,
 )
 from ._lines import Lines
-from ._outbox import Outbox
+from ._outbox import Outbox, fitting
 from ._reports import NEVER, Reports
 from .v1 import common_pb2, job_pb2, worker_service_pb2
 
@@ -82,7 +84,7 @@ class Session:
         self._deadlines: list[tuple[float, int, Lease]] = []
         self._starts = 0
         self._mean_run: float | None = None
-        self._prefetch = self._wanted_prefetch()
+        self._prefetch = self.config.wanted_prefetch(self._mean_run)
         self._commands: list[Command] = []
         # life cycle
         self._quiet = False
@@ -99,9 +101,7 @@ class Session:
         self._seq = self._received = 0
         self._flush_at = self._receipt_at = NEVER
         self._started: list[str] = []
-        self._heartbeat_at = NEVER
-        self._heartbeats: dict[int, tuple[float, list[Lease]]] = {}
-        self._unnamed: dict[str, float] = {}  # token → arrival, until a heartbeat names it or its outcome is sent
+        self._heartbeats = Heartbeats()
         self._say_state = self._say_capacity = False
         # progress, checkpoints, log lines
         self._reports = Reports()
@@ -147,10 +147,10 @@ class Session:
         if lease is None:
             return
         self._lines.stopped(lease)
-        self._unnamed.pop(token, None)
+        self._heartbeats.gone(token)
         if not lease.lost:
             self._vanished[token] = lease
-        self._heartbeat_at = min(self._heartbeat_at, now)
+        self._heartbeats.hurry(now)
 
     def progressed(
         self, token: str, progress: job_pb2.Progress | None, checkpoint: common_pb2.Payload | None, now: float
@@ -260,6 +260,8 @@ class Session:
             times += [self._last_frame + 2 * self._interval + 5.0, self._leave_at]
         if self.state == "active":
             times += [self._flush_at, self._receipt_at, self._next_heartbeat(), self._reports.next_at()]
+            if not self._outbox.overfull:
+                times.append(self._lines.next_at())
         return min(times)
 
     def _time_out(self, now: float) -> None:
@@ -278,24 +280,29 @@ class Session:
     def _start_ready(self, now: float) -> None:
         if self._drain_at is not None:
             return
-        while not self._outbox.overfull and (lease := self._lines.first()) is not None:
-            if lease.token in self.leases and now >= lease.trusted_until:
+        while not self._outbox.overfull and (leases := self._lines.first(now)):
+            if any(lease.token in self.leases and now >= lease.trusted_until for lease in leases):
                 return  # somebody else may have it by now; the next acknowledged heartbeat or Welcome tells
-            self._lines.take()
-            if lease.token not in self.leases:
-                continue
+            self._lines.take(leases)
+            if leases[0].token in self.leases:  # not dropped since; of a batch, all are there
+                self._start(leases, now)
+
+    def _start(self, leases: list[Lease], now: float) -> None:
+        self._lines.started(leases)
+        limits = [seconds(lease.job.timeout) for lease in leases if lease.job.HasField("timeout")]
+        for lease in leases:
             lease.started = now
-            self._lines.started(lease)
-            if lease.job.HasField("timeout"):
-                lease.deadline = now + seconds(lease.job.timeout)
+            self._started.append(lease.token)
+            if limits:
+                lease.deadline = now + min(limits)
                 self._starts += 1
                 heapq.heappush(self._deadlines, (lease.deadline, self._starts, lease))
-                if len(self._deadlines) > 2 * self.running + 64:  # most are of jobs that ended long before
-                    self._deadlines = [entry for entry in self._deadlines if entry[2].token in self.leases]
-                    heapq.heapify(self._deadlines)
-            self._started.append(lease.token)
-            self._flush_soon(now)
-            self._commands.append(Start(lease))
+        if len(self._deadlines) > 2 * len(self.leases) + 64:  # most are of jobs that ended long before
+            self._deadlines = [entry for entry in self._deadlines if entry[2].token in self.leases]
+            heapq.heapify(self._deadlines)
+        self._flush_soon(now)
+        batch = leases[0].job.task.type in self.config.batches
+        self._commands.append(StartBatch(leases) if batch else Start(leases[0]))
 
     # --- draining -----------------------------------------------------------------------------------------------
 
@@ -350,8 +357,7 @@ class Session:
         self._started.clear()  # `running_for` says it
         self._vanished.clear()  # `held` does not name them
         self._seq, self._received = 1, 0
-        self._unnamed.clear()
-        self._heartbeats.clear()
+        self._heartbeats.restart()
         self._flush_at = self._receipt_at = NEVER
         self._say_state = self._quiet or self._drain_at is not None
         self._say_capacity = False
@@ -378,20 +384,12 @@ class Session:
     def _capacity(self) -> worker_service_pb2.Capacity:
         return pb.Capacity(slots=self.slots, concurrency=self.config.concurrency)
 
-    def _wanted_prefetch(self) -> int:
-        """Beyond the running ones: all of it for handlers under a second, none above ten."""
-        if self.config.prefetch is not None:
-            return self.config.prefetch
-        most = min(self.config.concurrency, 16)
-        mean = self._mean_run or 0.0
-        return most if mean <= 1.0 else max(0, int(most * (10.0 - mean) / 9.0))
-
     def _welcome(self, welcome: worker_service_pb2.Welcome, now: float) -> None:
         self.state = "active"
         self._lease_ttl = seconds(welcome.lease_ttl) or self._lease_ttl
         self._delivery_ttl = seconds(welcome.delivery_ttl) or self._delivery_ttl
         self._interval = seconds(welcome.heartbeat_interval) or self._lease_ttl / 3
-        self._heartbeat_at = self._opened_at + self._interval
+        self._heartbeats.due_at(self._opened_at + self._interval)
         if welcome.HasField("limits"):
             self.limits.MergeFrom(welcome.limits)
         for lease in self.leases.values():
@@ -433,7 +431,7 @@ class Session:
     def _delivered(self, job: worker_service_pb2.JobLease, now: float) -> None:
         lease = Lease(job, now, self._delivery_ttl)
         self.leases[lease.token] = lease
-        self._unnamed[lease.token] = now
+        self._heartbeats.arrived(lease.token, now)
         self._receipt_at = min(self._receipt_at, now + RECEIPT_DELAY)
         if self._drain_at is not None:
             self._give_back(lease, "worker is shutting down", now)
@@ -446,7 +444,7 @@ class Session:
             return
         reason = _CANCEL_REASONS.get(order.reason, REQUESTED)
         if lease.started is None:
-            del self.leases[lease.token]
+            self._drop(lease)
             self._report(lease, cancelled(order.message or reason), now)
         else:
             self._cancel(lease, reason, order.message)
@@ -465,7 +463,7 @@ class Session:
             return
         lease.lost = True
         if lease.started is None:
-            del self.leases[token]
+            self._drop(lease)
             self._forget(lease)
         else:
             self._cancel(lease, LEASE_LOST, "the lease was lost")
@@ -476,8 +474,13 @@ class Session:
         if report is not None:
             self._forget(report.lease)
 
+    def _drop(self, lease: Lease) -> None:
+        """It will not start."""
+        del self.leases[lease.token]
+        self._lines.drop(lease)
+
     def _forget(self, lease: Lease) -> None:
-        self._unnamed.pop(lease.token, None)
+        self._heartbeats.gone(lease.token)
         self._reports.forget(lease.token)
 
     def _acked(self, seq: int, now: float) -> None:
@@ -500,13 +503,10 @@ class Session:
             outcome = unprocessable(f"the server refused the outcome, {about}")
             outcome.run_duration.CopyFrom(report.outcome.run_duration)
             self._report(report.lease, outcome, now, rearmed=True)
-            self._unnamed[report.token] = now
+            self._heartbeats.arrived(report.token, now)
 
     def _heartbeat_acked(self, ack: worker_service_pb2.HeartbeatAck, now: float) -> None:
-        for seq in [seq for seq in self._heartbeats if seq <= ack.heartbeat_seq]:
-            sent, leases = self._heartbeats.pop(seq)
-            for lease in leases:
-                lease.trusted_until = sent + self._lease_ttl
+        self._heartbeats.acked(ack.heartbeat_seq, self._lease_ttl)
         for token in ack.lost:
             self._lost(token)
 
@@ -524,25 +524,17 @@ class Session:
     # --- outcomes and frames ------------------------------------------------------------------------------------
 
     def _give_back(self, lease: Lease, reason: str, now: float) -> None:
-        if self.leases.pop(lease.token, None) is not None:
+        if lease.token in self.leases:
+            self._drop(lease)
             self._report(lease, released(reason), now)
 
     def _report(self, lease: Lease, outcome: Outcome, now: float, *, rearmed: bool = False) -> None:
-        outcome = self._fitting(outcome)
+        outcome = fitting(outcome, self.limits)
         outcome.lease_token = lease.token
         if lease.checkpoint is not None and outcome.WhichOneof("result") in ("failed", "snoozed", "released"):
             outcome.checkpoint.CopyFrom(lease.checkpoint)
         self._outbox.add(lease, outcome, rearmed=rearmed)
         self._flush_soon(now)
-
-    def _fitting(self, outcome: Outcome) -> Outcome:
-        result, limit = outcome.succeeded.result, self.limits.max_result_bytes
-        if result.ByteSize() > limit and (size := len(result.data) or len(result.text.encode())) > limit:
-            return unprocessable(f"the result has {size} bytes, the limit is {limit}")
-        size, limit = outcome.ByteSize(), self.limits.max_message_bytes - (256 << 10)
-        if size > limit:
-            return unprocessable(f"the outcome has {size} bytes, the limit is {limit}")
-        return outcome
 
     def _flush_soon(self, now: float) -> None:
         """At once with nothing in flight or a full frame, else within 2 ms."""
@@ -550,8 +542,7 @@ class Session:
         self._flush_at = min(self._flush_at, at)
 
     def _next_heartbeat(self) -> float:
-        oldest = next(iter(self._unnamed.values()), NEVER)
-        return min(self._heartbeat_at, oldest + self._delivery_ttl / 2)
+        return self._heartbeats.next_at(self._delivery_ttl)
 
     def _compose(self, now: float) -> list[Frame]:
         beat = now >= self._next_heartbeat()
@@ -569,7 +560,7 @@ class Session:
             if frames[-1].progress or frames[-1].logs or frames[-1].outcomes:
                 frames.append(self._frame())
             for token in self._outbox.fill(frames[-1]):
-                self._unnamed.pop(token, None)
+                self._heartbeats.gone(token)
         if beat:
             # The inventory follows the outcomes, so that it need not name their leases.
             if frames[-1].outcomes or self._vanished:
@@ -596,16 +587,9 @@ class Session:
         self._say_state = self._say_capacity = False
 
     def _add_heartbeat(self, frame: Frame, now: float) -> None:
-        rss, cpu = self.config.vitals()
-        frame.heartbeat.CopyFrom(
-            pb.Heartbeat(held=list(self.leases), running=self.running, rss_bytes=rss, cpu_percent=cpu)
-        )
-        self._heartbeats[frame.seq] = (now, list(self.leases.values()))
-        if len(self._heartbeats) > 16:
-            del self._heartbeats[next(iter(self._heartbeats))]  # a server that never answers must not fill memory
-        self._unnamed.clear()
-        self._heartbeat_at = now + self._interval
-        prefetch = self._wanted_prefetch()
+        self._heartbeats.write(frame, self.leases.values(), self.running, self.config.vitals(), now)
+        self._heartbeats.due_at(now + self._interval)
+        prefetch = self.config.wanted_prefetch(self._mean_run)
         if prefetch != self._prefetch:
             self._prefetch = prefetch
             frame.capacity.CopyFrom(self._capacity())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._errors import InvalidArgument
+from ._leases import BatchRule
 from ._types import Queue, whole_number
 from .v1 import worker_service_pb2
 
@@ -43,3 +44,27 @@ def subscriptions(
         )
         for given in described
     ]
+
+
+def batches(
+    tasks: Mapping[str, Any], queues: Iterable[str | Queue] | None, concurrency: int, prefetch: int | None
+) -> dict[str, BatchRule]:
+    """The batch tasks of a worker. InvalidArgument for one whose batches could never be full."""
+    found = {name: task.batch for name, task in tasks.items() if task.batch is not None}
+    served = {given.name: given for given in queues or () if isinstance(given, Queue)}
+    for name, rule in found.items():
+        if prefetch is not None and concurrency + prefetch < rule.max_size:
+            raise InvalidArgument(
+                f"prefetch: {name} runs up to {rule.max_size} jobs in one call, and this worker holds "
+                f"{concurrency + prefetch} (concurrency + prefetch): leave prefetch out, or set it to "
+                f"{rule.max_size - concurrency} or more",
+                field="prefetch",
+            )
+        queue = served.get(tasks[name].queue)
+        if queue is not None and 0 < queue.max_slots < rule.max_size:
+            raise InvalidArgument(
+                f"queues.max_slots: {name} runs up to {rule.max_size} jobs in one call, and {queue.name} may hold "
+                f"{queue.max_slots}",
+                field="queues.max_slots",
+            )
+    return found

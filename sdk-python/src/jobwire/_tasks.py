@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import typing
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
@@ -13,6 +14,7 @@ from . import _codec
 from ._convert import payload, value_of
 from ._errors import InvalidArgument
 from ._ids import uuid7
+from ._leases import BatchRule
 from ._options import job_spec, merge_options
 from ._types import Duration, EnqueueResult, JobOptions
 from .v1 import common_pb2, job_pb2
@@ -41,6 +43,13 @@ class Signature:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        hints, parameters = self._read(function)
+        sole = parameters[0] if len(parameters) == 1 and parameters[0].kind in _KEYED else None
+        self.whole = sole is not None and _codec.is_object_type(hints.get(sole.name, Any))
+        self._understand(function, parameters, hints)
+
+    def _read(self, function: Callable[..., Any]) -> tuple[dict[str, Any], list[inspect.Parameter]]:
+        """Annotations and parameters; the Context, if it is one of them, is left out and noted."""
         from ._context import Context
 
         try:
@@ -50,10 +59,13 @@ class Signature:
         parameters = list(inspect.signature(function).parameters.values())
         first = parameters[0] if parameters else None
         self.takes_context = first is not None and (
-            hints.get(first.name) is Context or (first.name == "ctx" and first.name not in hints)
+            _is_context(hints.get(first.name), Context) or (first.name == "ctx" and first.name not in hints)
         )
-        if self.takes_context:
-            parameters = parameters[1:]
+        return hints, parameters[1:] if self.takes_context else parameters
+
+    def _understand(
+        self, function: Callable[..., Any], parameters: list[inspect.Parameter], hints: dict[str, Any]
+    ) -> None:
         for parameter in parameters:
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 raise TypeError(f"{function.__qualname__}: *{parameter.name} has no key in a JSON object; take a list")
@@ -62,8 +74,6 @@ class Signature:
         self._calling = inspect.Signature(parameters)
         by_name = all(parameter.kind in _NAMED for parameter in parameters)
         self._by_name = {parameter.name for parameter in parameters} if by_name else None  # where keys are the call
-        sole = self.parameters[0] if len(self.parameters) == 1 and rest is None else None
-        self.whole = sole is not None and _codec.is_object_type(hints.get(sole.name, Any))
         try:
             self._decoders = {p.name: _codec.decoder(hints.get(p.name, Any)) for p in self.parameters}
             self._rest = _codec.decoder(hints.get(rest.name, Any)) if rest is not None else None
@@ -118,6 +128,41 @@ class Signature:
         return args, values
 
 
+def _is_context(hint: Any, base: type) -> bool:
+    return isinstance(hint, type) and issubclass(hint, base)
+
+
+class BatchSignature(Signature):
+    """How one element of the list that a batch handler takes maps to the payload of its job: it is the payload."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        hints, parameters = self._read(function)
+        if len(parameters) != 1 or parameters[0].kind not in _KEYED[:2]:
+            raise TypeError(
+                f"{function.__qualname__}: the handler of a batch task takes one list, after ctx if it does"
+            )
+        element, result = _element(hints.get(parameters[0].name, Any)), _element(hints.get("return", Any))
+        if element is None:
+            raise TypeError(f"{function.__qualname__}: {parameters[0].name} is a list, one input for each job")
+        if result is None:
+            raise TypeError(f"{function.__qualname__}: the handler of a batch task returns a list of results, or None")
+        input = inspect.Parameter("input", inspect.Parameter.POSITIONAL_ONLY, annotation=element)
+        self.whole = True
+        self._understand(function, [input], {"input": element, "return": result})
+
+
+def _element(annotation: Any) -> Any:
+    """What a list is of; None for what is no list."""
+    if annotation in (Any, None, type(None)):
+        return Any if annotation is Any else type(None)
+    arms = [arm for arm in typing.get_args(annotation) if arm is not type(None)]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType) and len(arms) == 1:
+        annotation = arms[0]  # a list, or None
+    if (typing.get_origin(annotation) or annotation) not in (list, Sequence, Iterable, tuple):
+        return None
+    return (typing.get_args(annotation) or (Any,))[0]
+
+
 @dataclass(frozen=True)
 class TaskCall(Generic[R]):
     """A task with its arguments and options, ready to enqueue: what `task.s(...)` returns."""
@@ -168,6 +213,7 @@ class Task(Generic[P, R]):
         executor: str,
         no_retry_on: tuple[type[BaseException], ...] = (),
         classifiers: tuple[Classifier, ...] = (),
+        batch: BatchRule | None = None,
         signature: Signature | None = None,
     ) -> None:
         self.name = name
@@ -176,7 +222,8 @@ class Task(Generic[P, R]):
         self.executor = executor
         self.no_retry_on = no_retry_on
         self.classifiers = classifiers
-        self.signature = signature or Signature(function)
+        self.batch = batch
+        self.signature = signature or (Signature(function) if batch is None else BatchSignature(function))
         self._app = app
         functools.update_wrapper(self, function)
 
@@ -202,6 +249,7 @@ class Task(Generic[P, R]):
             executor=self.executor,
             no_retry_on=self.no_retry_on,
             classifiers=self.classifiers,
+            batch=self.batch,
             signature=self.signature,
         )
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from ._batch_execution import BatchExecution
 from ._calls import Attempts, bridge
 from ._context import Sink, log_capture
 from ._errors import JobwireError, Unavailable
@@ -41,6 +42,7 @@ from ._leases import (
     Outcome,
     SessionConfig,
     Start,
+    StartBatch,
     Warn,
     Welcomed,
     released,
@@ -49,7 +51,7 @@ from ._pool import ProcessExecutor, cpu_count, targets
 from ._reports import NEVER
 from ._schedules import refused
 from ._session import SHUTDOWN_GRACE, Session
-from ._subscriptions import check_number, subscriptions
+from ._subscriptions import batches, check_number, subscriptions
 from ._transport import BidiStream, Transport
 from ._types import Duration, Queue, to_seconds
 from ._version import __version__
@@ -115,6 +117,7 @@ class Worker:
             concurrency=concurrency,
             pool_types=frozenset(name for name, task in self._tasks.items() if task.executor == "process"),
             pool_size=min(pool_size or cpu_count(), concurrency),
+            batches=batches(self._tasks, queues, concurrency, prefetch),
             prefetch=prefetch,
             lease_ttl=None if lease_ttl is None else to_seconds(lease_ttl, "lease_ttl"),
             info=worker_service_pb2.WorkerInfo(
@@ -241,7 +244,7 @@ class Worker:
     @property
     def running(self) -> int:
         """Handlers that run now."""
-        return len(self._executions)
+        return len(set(self._executions.values()))
 
     @property
     def loop_lag(self) -> float:
@@ -365,6 +368,9 @@ class Worker:
                     execution = self._execution(lease)
                     if execution is not None:
                         starting.setdefault(execution.task.executor, []).append(execution)
+                case StartBatch(leases):
+                    batch = self._batch_execution(leases)
+                    starting.setdefault(batch.task.executor, []).append(batch)
                 case Cancel(lease, reason):
                     self._cancel(lease, reason)
                 case Connect(hello):
@@ -393,9 +399,15 @@ class Worker:
         self._executions[lease.token] = execution
         return execution
 
+    def _batch_execution(self, leases: list[Lease]) -> Execution:
+        task = self._tasks[leases[0].job.task.type]
+        execution = BatchExecution(task, leases, self._session.limits, self._sink, self._finished)
+        self._executions.update((lease.token, execution) for lease in leases)
+        return execution
+
     def _cancel(self, lease: Lease, reason: str) -> None:
         execution = self._executions.get(lease.token)
-        if execution is not None:
+        if execution is not None and execution.stops(lease):
             log.info("cancelling job %s (%s): %s", lease.job.task.id, lease.job.task.type, reason)
             self._executors[execution.task.executor].cancel(execution)
 

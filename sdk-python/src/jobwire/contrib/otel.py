@@ -37,6 +37,7 @@ from ..v1 import job_pb2
 from ..v1 import worker_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from .._batch_execution import BatchExecution
     from .._executors import Execution
     from .._worker import Worker
 
@@ -216,6 +217,49 @@ class Telemetry(Instrument):
             context.detach(token)
             self._processing.record(time.monotonic() - began, {**measured, **failed})
             self._consumed.add(1, {OPERATION_NAME: "process", DESTINATION: queue, **SYSTEM, **failed})
+            span.end()
+
+    @contextmanager
+    def processing_batch(self, execution: BatchExecution) -> Iterator[None]:
+        """A span for one call, with a link to the producer of each job."""
+        tasks = [lease.job.task for lease in execution.leases]
+        queues = {task.queue or task.type for task in tasks}
+        queue = queues.pop() if len(queues) == 1 else tasks[0].type
+        measured = {OPERATION_NAME: "process", OPERATION_TYPE: "process", DESTINATION: queue, **SYSTEM}
+        attributes: Attributes = {
+            **measured,
+            BATCH_COUNT: len(tasks),
+            CLIENT_ID: execution.sink.worker_id,
+            TYPE: tasks[0].type,
+        }
+        producers = (trace.get_current_span(_traces.extract(task.headers, Context())) for task in tasks)
+        contexts = [span.get_span_context() for span in producers] if self._mode != "none" else []
+        links = [Link(producer) for producer in contexts if producer.is_valid]
+        span = self._tracer.start_span(f"process {queue}", Context(), SpanKind.CONSUMER, attributes, links)
+        failures: Counter[str] = Counter()
+
+        def watch(outcome: Outcome | None) -> None:
+            if outcome is not None and outcome.WhichOneof("result") == "failed":
+                failures[outcome.failed.failure.type or "unknown"] += 1
+
+        execution.watch = watch
+        token = context.attach(trace.set_span_in_context(span, Context()))
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            context.detach(token)
+            common = next(iter(failures), None) if failures.total() == len(tasks) else None  # a failed call
+            failed: Attributes = {} if common is None else {ERROR_TYPE: common}
+            self._processing.record(time.monotonic() - began, {**measured, **failed})
+            consumed = {OPERATION_NAME: "process", DESTINATION: queue, **SYSTEM}
+            for type, count in failures.items():
+                self._consumed.add(count, {**consumed, ERROR_TYPE: type})
+            if failures.total() < len(tasks):
+                self._consumed.add(len(tasks) - failures.total(), consumed)
+            if common is not None:
+                span.set_attribute(ERROR_TYPE, common)
+                span.set_status(Status(StatusCode.ERROR, common))
             span.end()
 
     def _origin(self, job: pb.JobLease) -> tuple[Context, list[Link]]:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from .._convert import time_of
 from .._errors import InvalidArgument, JobwireError, NotFound, error_of
 from .._ids import uuid7
-from .._leases import Outcome
+from .._leases import BatchRule, Outcome
 from .._spec import span_of
 from .._types import JobState
 from ..v1 import common_pb2, job_pb2, job_service_pb2
@@ -177,6 +177,22 @@ class Broker:
             return min(due, key=lambda r: (not r.front, -r.spec.priority, r.due, r.number))
         return min(waiting, key=lambda r: (r.due, -r.spec.priority, r.number), default=None)
 
+    def fellows(self, first: Record, rule: BatchRule, passed: set[str]) -> list[Record]:
+        """Those that are due and run in one call with `first`, itself among them."""
+        key = first.spec.fairness_key
+        due = [
+            record
+            for record in self.records.values()
+            if record.waiting
+            and record.type == first.type
+            and record.due <= self.now
+            and record.id not in passed
+            and record is not first
+            and (not rule.by_key or record.spec.fairness_key == key)
+        ]
+        due.sort(key=lambda r: (not r.front, -r.spec.priority, r.due, r.number))
+        return [first, *due][: rule.max_size]
+
     # --- workers ------------------------------------------------------------------------------------------------
 
     def lease(self, record: Record) -> pb.JobLease:
@@ -193,6 +209,7 @@ class Broker:
             priority=spec.priority,
             tags=spec.tags,
             parent_id=spec.parent_id,
+            fairness_key=spec.fairness_key,
         )
         lease = pb.JobLease(
             lease_token=f"{record.id}/{record.delivery}",

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from .._batch_execution import BatchExecution
 from .._client import Client
 from .._context import Sink, log_capture
 from .._convert import payload, seconds, value_of
-from .._executors import Execution
+from .._executors import Endings, Execution
 from .._leases import Lease, Outcome
 from .._tasks import Task
 from .._types import Duration, JobState, to_timedelta
@@ -94,23 +95,23 @@ class FakeJobs:
 
     def run(self) -> None:
         """Runs what is due now, and what that enqueues: by priority, then in the order of arrival."""
-        for record in self._steps(self.now):
-            self._run(record)
+        for records in self._steps(self.now):
+            self._run(records)
 
     async def arun(self) -> None:
         """`run` for asyncio: coroutine handlers run on this event loop."""
-        for record in self._steps(self.now):
-            await self._arun(record)
+        for records in self._steps(self.now):
+            await self._arun(records)
 
     def advance(self, by: Duration) -> None:
         """Moves the clock, and runs what comes due on the way, in order of time: `advance("10m")`."""
-        for record in self._steps(self.now + to_timedelta(by, "by")):
-            self._run(record)
+        for records in self._steps(self.now + to_timedelta(by, "by")):
+            self._run(records)
 
     async def aadvance(self, by: Duration) -> None:
         """`advance` for asyncio: coroutine handlers run on this event loop."""
-        for record in self._steps(self.now + to_timedelta(by, "by")):
-            await self._arun(record)
+        for records in self._steps(self.now + to_timedelta(by, "by")):
+            await self._arun(records)
 
     def assert_enqueued(
         self, task: Task[..., Any] | str, input: Any = _ANYTHING, *, times: int | None = None
@@ -135,8 +136,8 @@ class FakeJobs:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def _steps(self, until: datetime | None) -> Iterator[Record]:
-        """Jobs to run, one after the other, with the clock moved to each; None = whatever it takes."""
+    def _steps(self, until: datetime | None) -> Iterator[list[Record]]:
+        """Jobs to run, one call after the other, with the clock moved to each; None = whatever it takes."""
         broker, given_back = self._broker, set[str]()
         for _ in range(_ATTEMPTS_MAX):
             record = broker.next_due(self._tasks, given_back)
@@ -145,9 +146,10 @@ class FakeJobs:
             broker.now = max(broker.now, record.due)
             broker.expire()
             if record.waiting:
-                yield record
-                if record.state is JobState.READY and record.front:
-                    given_back.add(record.id)  # not again and again
+                rule = self._tasks[record.type].batch
+                records = [record] if rule is None else broker.fellows(record, rule, given_back)
+                yield records
+                given_back.update(r.id for r in records if r.state is JobState.READY and r.front)  # not again and again
         else:
             raise RuntimeError(f"more than {_ATTEMPTS_MAX} attempts at once; the last was of {record and record.type}")
         if until is not None:
@@ -155,56 +157,61 @@ class FakeJobs:
             broker.expire()
 
     def _now(self, wanted: Record) -> None:
-        for record in self._steps(self.now):
-            self._run(record)
+        for records in self._steps(self.now):
+            self._run(records)
             if wanted.state.terminal:
                 return
 
     async def _anow(self, wanted: Record) -> None:
-        for record in self._steps(self.now):
-            await self._arun(record)
+        for records in self._steps(self.now):
+            await self._arun(records)
             if wanted.state.terminal:
                 return
 
     def _to_the_end(self, _wanted: Record) -> None:
-        for record in self._steps(None):
-            self._run(record)
+        for records in self._steps(None):
+            self._run(records)
 
     async def _ato_the_end(self, _wanted: Record) -> None:
-        for record in self._steps(None):
-            await self._arun(record)
+        for records in self._steps(None):
+            await self._arun(records)
 
-    def _run(self, record: Record) -> None:
-        attempt = self._attempt(record)
+    def _run(self, records: list[Record]) -> None:
+        attempt = self._attempt(records)
         with log_capture:
             if attempt.is_async:
                 self._loop.run(attempt)
             else:
                 contextvars.copy_context().run(attempt.run)
-        self._over(record, attempt)
+        self._over(attempt)
 
-    async def _arun(self, record: Record) -> None:
-        attempt = self._attempt(record)
+    async def _arun(self, records: list[Record]) -> None:
+        attempt = self._attempt(records)
         with log_capture:
             if attempt.is_async:
                 await asyncio.get_running_loop().create_task(attempt.arun())
             else:
                 contextvars.copy_context().run(attempt.run)
-        self._over(record, attempt)
+        self._over(attempt)
 
-    def _attempt(self, record: Record) -> _Attempt:
-        lease = Lease(self._broker.lease(record), 0.0, 0.0)
-        if lease.job.HasField("timeout"):
-            lease.deadline = time.monotonic() + seconds(lease.job.timeout)
-        self._running[lease.token] = (record, lease)
-        return _Attempt(self._tasks[record.type], lease, self._sink)
+    def _attempt(self, records: list[Record]) -> _Attempt:
+        leases = []
+        for record in records:
+            lease = Lease(self._broker.lease(record), 0.0, 0.0)
+            if lease.job.HasField("timeout"):
+                lease.deadline = time.monotonic() + seconds(lease.job.timeout)
+            self._running[lease.token] = (record, lease)
+            leases.append(lease)
+        task = self._tasks[records[0].type]
+        return (_SingleAttempt if task.batch is None else _BatchAttempt)(task, leases, self._sink)
 
-    def _over(self, record: Record, attempt: _Attempt) -> None:
-        self._running.pop(attempt.lease.token, None)
-        if attempt.outcome is not None:
-            if attempt.outcome.HasField("failed"):
-                log.warning("%s: attempt %d failed", record.type, attempt.lease.job.attempt, exc_info=attempt.error)
-            self._broker.settle(record, attempt.outcome)
+    def _over(self, attempt: _Attempt) -> None:
+        for token, outcome in attempt.outcomes.items():
+            record, lease = self._running.pop(token)
+            if outcome is not None:
+                if outcome.HasField("failed"):
+                    log.warning("%s: attempt %d failed", record.type, lease.job.attempt, exc_info=attempt.error)
+                self._broker.settle(record, outcome)
 
     def _progressed(self, token: str, progress: Any, checkpoint: Any) -> None:
         record, _ = self._running[token]
@@ -221,22 +228,29 @@ class FakeJobs:
 
 
 class _Attempt(Execution):
-    """One run of a handler; `outcome` is what it came to."""
+    """One run of a handler; `outcomes` is what it came to, by token."""
 
-    def __init__(self, task: Task[..., Any], lease: Lease, sink: Sink) -> None:
-        super().__init__(task, lease, common_pb2.Limits(), sink, self._keep)
-        self.outcome: Outcome | None = None
-        self.error: BaseException | None = None
-        self.is_async = task.executor == "loop"
+    outcomes: dict[str, Outcome | None]
+    error: BaseException | None = None
+    is_async: bool
 
-    def _keep(self, _token: str, outcome: Outcome | None) -> None:
-        self.outcome = outcome
-
-    def _raised(self, error: BaseException) -> Outcome | None:
+    def _raised(self, error: BaseException) -> Endings:
         if not isinstance(error, Exception | asyncio.CancelledError):
             raise error  # Ctrl-C, pytest.fail: the test's own
         self.error = error
         return super()._raised(error)
+
+
+class _SingleAttempt(_Attempt):
+    def __init__(self, task: Task[..., Any], leases: list[Lease], sink: Sink) -> None:
+        self.outcomes, self.is_async = {}, task.executor == "loop"
+        super().__init__(task, leases[0], common_pb2.Limits(), sink, self.outcomes.__setitem__)
+
+
+class _BatchAttempt(_Attempt, BatchExecution):
+    def __init__(self, task: Task[..., Any], leases: list[Lease], sink: Sink) -> None:
+        self.outcomes, self.is_async = {}, task.executor == "loop"
+        BatchExecution.__init__(self, task, leases, common_pb2.Limits(), sink, self.outcomes.__setitem__)
 
 
 class _Loop:

@@ -10,7 +10,20 @@ from typing import Any, TypedDict
 from pydantic import BaseModel
 from typing_extensions import assert_type
 
-from jobwire import App, Context, EnqueueResult, Job, JobStatus, Payload, Queue, Retry, Task, Unique
+from jobwire import (
+    App,
+    BatchContext,
+    BatchJob,
+    Context,
+    EnqueueResult,
+    Job,
+    JobStatus,
+    Payload,
+    Queue,
+    Retry,
+    Task,
+    Unique,
+)
 
 app = App("jobwire://127.0.0.1:7420", timeout="10s")
 
@@ -94,3 +107,29 @@ async def main() -> None:
     async for event in job.events(logs=False):
         print(event)
     await worker.arun()
+
+
+@app.batch_task("mails", max_size=50, linger="100ms", by_key=True, timeout="1m")
+async def mails(ctx: BatchContext, mails: list[Mail]) -> list[Receipt]:
+    for job in ctx.jobs:
+        assert_type(job, BatchJob)
+        job.fail(ValueError(job.id))
+        job.snooze("5s", throttle="key")
+    return [Receipt(id=mail.to) for mail in mails]
+
+
+@app.batch_task("rows", max_size=5)
+def rows(rows: list[dict[str, int]]) -> None: ...
+
+
+assert_type(mails.enqueue(Mail("a")), Job[Receipt])
+assert_type(rows.run({"a": 1}), None)
+app.schedule("nightly", rows.s({"a": 1}), cron="0 2 * * *", time_zone="UTC", overlap="skip")
+
+
+@app.schedule("hourly", every=timedelta(hours=1), catch_up="all")
+@app.task("sweep")
+def sweep(depth: int = 1) -> None: ...
+
+
+assert_type(sweep.enqueue(depth=2), Job[None])

@@ -71,3 +71,17 @@ with fake(app) as jobs:
     jobs.advance(None)  # error
     jobs.assert_enqueued(send, times="one")  # error
 test_server(store="redis")  # error
+
+
+# Batches and schedules.
+@app.batch_task("mails", max_size=5)
+def mails(mails: list[Mail]) -> list[int]:
+    return [1]
+
+
+mails.enqueue([Mail("a")])  # error
+app.batch_task("t", max_size=5, executor="process")  # error
+app.batch_task("t", linger="1s")  # error
+app.schedule("s", mails.s(Mail("a")), overlap="never")  # error
+app.schedule("s", mails.s(Mail("a")), crontab="@daily")  # error
+app.schedules.put("s", mails)  # error
