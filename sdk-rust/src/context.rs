@@ -21,7 +21,7 @@ use crate::options::{Options, option_setters};
 use crate::payload::Payload;
 use crate::session::{Control, News, Start, Token};
 use crate::task::Task;
-use crate::telemetry::Current;
+use crate::telemetry::{Current, hand_on};
 use crate::types::{CancelReason, Failure, LogLevel, Progress};
 
 const CHECKPOINT_MAX: usize = 64 << 10;
@@ -424,6 +424,7 @@ impl Follow<'_> {
     fn record(self, always: bool) -> Result<(), Error> {
         let mut spec = self.draft.into_spec()?;
         Current::get().inject(&mut spec);
+        hand_on(self.ctx, &mut spec);
         let mut notes = self.ctx.notes();
         if notes.enqueue.len() >= ENQUEUE_MAX {
             return Err(Error::invalid("enqueue", format!("more than {ENQUEUE_MAX} jobs with one outcome")));

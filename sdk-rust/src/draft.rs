@@ -14,7 +14,7 @@ use crate::task::Task;
 const MESSAGE_MAX: usize = 3 << 20;
 
 /// One job to be: what it is of, and everything said about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Draft {
     pub options: Options,
     payload: Result<Payload, Error>,
@@ -30,10 +30,24 @@ impl Draft {
         Self { options, payload }
     }
 
-    /// As it goes to the server, with an id.
-    pub fn into_spec(self) -> Result<pb::JobSpec, Error> {
+    /// Other options for the same job.
+    pub fn replace_options(&mut self, options: Options) {
+        let r#type = std::mem::take(&mut self.options.spec.r#type);
+        self.options = options;
+        self.options.spec.r#type = r#type;
+    }
+
+    /// As somebody else will make jobs of it: without an id, if none was given.
+    pub fn into_template(self) -> Result<pb::JobSpec, Error> {
+        self.options.check()?;
         let mut spec = *self.options.spec;
         spec.payload = Some(self.payload?.into_proto());
+        Ok(spec)
+    }
+
+    /// As it goes to the server, with an id.
+    pub fn into_spec(self) -> Result<pb::JobSpec, Error> {
+        let mut spec = self.into_template()?;
         if spec.id.is_empty() {
             spec.id = Uuid::now_v7().to_string();
         }

@@ -15,7 +15,7 @@ use crate::draft::Draft;
 use crate::errors::Error;
 use crate::job::Job;
 use crate::options::{Options, option_setters};
-use crate::telemetry::Sending;
+use crate::telemetry::{Sending, hand_on_current};
 use crate::types::EnqueueStatus;
 
 /// A job about to be enqueued. Await it.
@@ -39,9 +39,7 @@ impl<O> Enqueue<O> {
 
     /// Replaces all options, the task's own included.
     pub fn options(mut self, options: Options) -> Self {
-        let r#type = std::mem::take(&mut self.draft.options.spec.r#type);
-        self.draft.options = options;
-        self.draft.options.spec.r#type = r#type;
+        self.draft.replace_options(options);
         self
     }
 
@@ -57,6 +55,7 @@ impl<O> Enqueue<O> {
     async fn send(self) -> Result<Job<O>, Error> {
         let mut spec = self.draft.into_spec()?;
         let sending = Sending::one(&mut spec);
+        hand_on_current(&mut spec);
         let result = self.client.shared().enqueue(&spec).await;
         sending.end(result.as_ref().map(|result| result.job_id.as_str()));
         Ok(job(self.client, result?))
@@ -150,6 +149,7 @@ impl<O> EnqueueMany<O> {
 
     async fn send(mut self) -> Vec<Result<Job<O>, Error>> {
         let sending = Sending::many(self.drafts.iter_mut().map(|draft| &mut *draft.options.spec));
+        self.drafts.iter_mut().for_each(|draft| hand_on_current(&mut draft.options.spec));
         let count = self.drafts.len();
         let mut answers: Vec<Option<Result<Job<O>, Error>>> = (0..count).map(|_| None).collect();
         let (mut batch, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);

@@ -138,6 +138,18 @@ impl Error {
         }
     }
 
+    /// The same error, saying what it is about.
+    pub(crate) fn about(self, what: &str) -> Self {
+        match self {
+            Self::Rpc(mut error) => {
+                error.message = format!("{what}: {}", error.message);
+                Self::Rpc(error)
+            }
+            Self::Codec { what: body, message } => Self::Codec { what: format!("{what}: {body}"), message },
+            other => other,
+        }
+    }
+
     pub(crate) fn codec(what: impl Into<String>, error: impl fmt::Display) -> Self {
         Self::Codec { what: what.into(), message: error.to_string() }
     }

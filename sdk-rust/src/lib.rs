@@ -45,8 +45,11 @@
 // One half uses only part of what both share.
 #![cfg_attr(not(all(feature = "client", feature = "worker", feature = "tls")), allow(dead_code, unused_imports))]
 
-#[cfg(feature = "client")]
+mod after;
 mod backoff;
+#[cfg(feature = "client")]
+mod bulk;
+mod calls;
 #[cfg(feature = "worker")]
 pub mod classify;
 mod client;
@@ -73,6 +76,8 @@ mod job_error;
 mod lag;
 #[cfg(feature = "worker")]
 mod link;
+#[cfg(feature = "client")]
+mod listing;
 #[cfg(feature = "worker")]
 mod log;
 #[cfg(feature = "worker")]
@@ -87,6 +92,9 @@ mod refused;
 mod results;
 #[cfg(feature = "worker")]
 mod runner;
+mod schedule;
+#[cfg(feature = "client")]
+mod schedules;
 #[cfg(feature = "schema")]
 pub mod schema;
 #[cfg(feature = "worker")]
@@ -95,6 +103,7 @@ mod service;
 mod session;
 mod target;
 mod task;
+mod task_call;
 mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -105,6 +114,9 @@ mod vitals;
 #[cfg(feature = "worker")]
 mod worker;
 
+pub use after::After;
+#[cfg(feature = "client")]
+pub use bulk::{BulkError, BulkResult, Selector};
 pub use client::{Client, ClientBuilder};
 #[cfg(feature = "worker")]
 pub use context::{Ctx, Follow, RawCtx};
@@ -121,13 +133,21 @@ pub use health::HealthAddr;
 pub use job::{Job, JobResult};
 #[cfg(feature = "worker")]
 pub use job_error::JobError;
+#[cfg(feature = "client")]
+pub use listing::Listing;
 #[cfg(feature = "worker")]
 pub use log::{JobLogs, job_logs};
 pub use options::{Options, Retry, Unique};
 pub use payload::Payload;
+pub use schedule::{Cadence, CatchUp, Fold, Gap, Overlap, Schedule, ScheduleInfo};
+#[cfg(feature = "client")]
+pub use schedules::{
+    Backfill, BackfillSchedule, DeleteSchedules, Preview, PutSchedule, SchedulePut, Schedules, TriggerSchedule,
+};
 #[cfg(feature = "worker")]
 pub use service::JobService;
 pub use task::Task;
+pub use task_call::{IntoTaskCall, TaskCall};
 pub use telemetry::TraceMode;
 pub use types::{
     CancelReason, EnqueueStatus, Explanation, Failure, FailureKind, JobEvent, JobInfo, JobState, LogLevel, LogLine,
@@ -165,7 +185,7 @@ pub const fn days(count: u64) -> Duration {
 
 /// Everything a small program needs. The derives of serde among it need `serde` in the program's own manifest.
 pub mod prelude {
-    pub use crate::{Client, Error, Options, Retry, Task, days, hours, millis, mins, secs};
+    pub use crate::{Client, Error, Options, Retry, Schedule, Task, days, hours, millis, mins, secs};
     #[cfg(feature = "worker")]
     pub use crate::{Ctx, JobError, State, Worker, shutdown_signal};
     pub use serde::{Deserialize, Serialize};

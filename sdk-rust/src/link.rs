@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -25,6 +26,8 @@ use crate::vitals::Vitals;
 const FRAMES_AT_ONCE: usize = 32;
 
 pub(crate) type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What has to be done before the first job is taken.
+pub(crate) type FirstCall = BoxFuture<'static, Result<(), Error>>;
 pub(crate) type OnReady = Box<dyn FnOnce() + Send>;
 
 /// Everything the thread works with.
@@ -41,6 +44,8 @@ pub(crate) struct Link {
     pub metrics: Arc<Metrics>,
     /// Where probes are answered.
     pub health: Option<TcpListener>,
+    /// Made on the handlers' runtime, because its connection may be theirs as well.
+    pub first: Option<FirstCall>,
 }
 
 impl Link {
@@ -53,13 +58,13 @@ impl Link {
             let end = runtime.block_on(self.drive());
             // Ends the connection's tasks before anybody hears of the end.
             runtime.shutdown_background();
-            let _ = done.send(end.map_err(Error::from));
+            let _ = done.send(end);
         };
         std::thread::Builder::new().name("jobwire-session".to_owned()).spawn(run).map_err(failed)?;
         Ok(receiver)
     }
 
-    async fn drive(mut self) -> Result<(), Box<RpcError>> {
+    async fn drive(mut self) -> Result<(), Error> {
         let mut output = Output::default();
         let mut events = Vec::new();
         let mut line: Option<Line> = None;
@@ -67,6 +72,11 @@ impl Link {
         let (mut drains, mut streams) = (0, 0);
         if let Some(listener) = self.health.take() {
             tokio::spawn(health::serve(listener, self.metrics.clone()));
+        }
+        if let Some(first) = self.first.take()
+            && !self.first_done(first).await?
+        {
+            return Ok(());
         }
         let mut lag = Lag::default();
         let mut ticks = tokio::time::interval(lag::PERIOD);
@@ -119,7 +129,7 @@ impl Link {
                         }
                     }
                     Command::Warn(warning) => tracing::warn!("{warning}"),
-                    Command::Exit(end) => return end,
+                    Command::Exit(end) => return end.map_err(Error::from),
                 }
             }
             if again {
@@ -175,6 +185,28 @@ impl Link {
                         None => break,
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Makes the first call; false = the worker is to end before it was answered.
+    async fn first_done(&mut self, first: FirstCall) -> Result<bool, Error> {
+        let mut call = self.user.spawn(first);
+        tokio::select! {
+            done = &mut call => match done {
+                Ok(done) => done.map(|()| true),
+                Err(_) => Ok(false), // the handlers' runtime has ended
+            },
+            () = &mut self.shutdown => {
+                call.abort();
+                Ok(false)
+            }
+            // Nobody but the one who waits for this worker can have said anything yet.
+            () = self.mailbox.wait(1) => {
+                call.abort();
+                Ok(false)
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use jobwire_proto::v1 as pb;
 
 use crate::convert::{to_duration, to_timestamp};
+use crate::errors::Error;
 use crate::types::{OnConflict, OnExhausted, UniqueScope};
 
 /// Options of a job. What is not set takes the queue's value, then the server's default.
@@ -13,6 +14,8 @@ use crate::types::{OnConflict, OnExhausted, UniqueScope};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
     pub(crate) spec: Box<pb::JobSpec>,
+    /// Somebody asked for no attempt at all.
+    pub(crate) no_attempts: bool,
 }
 
 impl Options {
@@ -84,8 +87,8 @@ macro_rules! option_setters {
 
         /// What happens after a failure: a number of attempts (the first included), or a [`Retry`](crate::Retry).
         pub fn retry(self, retry: impl Into<$crate::Retry>) -> Self {
-            let policy = retry.into().policy;
-            self.edit(move |options| options.spec.retry = Some(policy.clone()))
+            let retry = retry.into();
+            self.edit(move |options| options.set_retry(&retry))
         }
 
         /// At most one live job per key in its queue: a key, or a [`Unique`](crate::Unique) that says more. To compute
@@ -105,6 +108,13 @@ macro_rules! option_setters {
         /// How long the idempotency key is remembered. Default 24 h, at most 30 days.
         pub fn idempotency_ttl(self, ttl: std::time::Duration) -> Self {
             self.edit(move |options| options.spec.idempotency_ttl = Some($crate::convert::to_duration(ttl)))
+        }
+
+        /// Waits until another job has succeeded: its handle or id, or an [`After`](crate::After) that says more. May be
+        /// called repeatedly, at most 1,000 times. If the other one ends otherwise, the job is cancelled.
+        pub fn after(self, job: impl Into<$crate::After>) -> Self {
+            let dependency = job.into().dependency;
+            self.edit(move |options| options.spec.depends_on.push(dependency.clone()))
         }
 
         /// Adds a tag, for filters and dashboards. At most 16 of 64 bytes.
@@ -146,6 +156,20 @@ impl Options {
         self
     }
 
+    /// What no server would take, and what it might take for something else.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.no_attempts {
+            let message =
+                "0 attempts: 1 = never retry, -1 = no limit, the option left out = as the queue says, then 20";
+            return Err(Error::invalid("job.retry.max_attempts", message));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_retry(&mut self, retry: &Retry) {
+        (self.spec.retry, self.no_attempts) = (Some(retry.policy.clone()), retry.no_attempts);
+    }
+
     // The two oneofs, so that the setters stay one line each.
     pub(crate) fn set_delay(&mut self, delay: Duration) {
         self.spec.start = Some(pb::job_spec::Start::Delay(to_duration(delay)));
@@ -179,13 +203,14 @@ impl Options {
 #[derive(Debug, Clone, Default)]
 pub struct Retry {
     pub(crate) policy: pb::RetryPolicy,
+    no_attempts: bool,
 }
 
 impl Retry {
-    /// `max_attempts` in all, the first included, with the default delays. 1 = never retry, -1 = no limit, 0 = as the queue
-    /// says, then 20.
+    /// `max_attempts` in all, the first included, with the default delays. 1 = never retry, -1 = no limit; 0 is refused when
+    /// the job is enqueued. As the queue says, then 20: `Retry::default()`.
     pub fn attempts(max_attempts: i32) -> Self {
-        Self { policy: pb::RetryPolicy { max_attempts, ..Default::default() } }
+        Self::default().max_attempts(max_attempts)
     }
 
     /// `max_attempts` in all, the second one after `initial_delay`, each further delay twice as long.
@@ -200,7 +225,7 @@ impl Retry {
     pub fn delays(delays: impl IntoIterator<Item = Duration>) -> Self {
         let delays: Vec<_> = delays.into_iter().map(to_duration).collect();
         let max_attempts = i32::try_from(delays.len() + 1).unwrap_or(i32::MAX);
-        Self { policy: pb::RetryPolicy { max_attempts, delays, ..Default::default() } }
+        Self { policy: pb::RetryPolicy { max_attempts, delays, ..Default::default() }, no_attempts: false }
     }
 
     /// No retry at all.
@@ -208,9 +233,9 @@ impl Retry {
         Self::attempts(1)
     }
 
-    /// Attempts in all, the first included.
+    /// Attempts in all, the first included; see [`attempts`](Self::attempts).
     pub fn max_attempts(mut self, max_attempts: i32) -> Self {
-        self.policy.max_attempts = max_attempts;
+        (self.policy.max_attempts, self.no_attempts) = (max_attempts, max_attempts == 0);
         self
     }
 

@@ -1,12 +1,10 @@
 //! What a client does for producers: enqueue, wait, and the calls behind the handles of jobs.
 
 use std::marker::PhantomData;
-use std::time::Instant;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use jobwire_proto::v1 as pb;
-use prost::Message;
 use serde::Serialize;
 
 use crate::backoff::Backoff;
@@ -114,11 +112,6 @@ impl Client {
 }
 
 impl Shared {
-    /// When a call that begins now has to be over.
-    pub fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-
     /// Enqueues one job, in company if there is any; repeats with the same id while the server is unavailable.
     pub async fn enqueue(&self, spec: &pb::JobSpec) -> Result<pb::EnqueueResult, Error> {
         let job = encoded(spec)?;
@@ -161,31 +154,5 @@ impl Shared {
             }
         }
         results.into_iter().flatten().collect()
-    }
-
-    /// A call that may be repeated.
-    pub async fn idempotent<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Error>
-    where
-        Q: Message + Clone + 'static,
-        A: Message + Default + 'static,
-    {
-        let deadline = self.deadline();
-        let mut backoff = Backoff::calls();
-        loop {
-            let timeout = deadline.saturating_duration_since(Instant::now());
-            match self.transport.unary(path, request.clone(), timeout).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => backoff.pause(error, deadline).await?,
-            }
-        }
-    }
-
-    /// A call that may not.
-    pub async fn once<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Error>
-    where
-        Q: Message + Clone + 'static,
-        A: Message + Default + 'static,
-    {
-        Ok(self.transport.unary(path, request, self.timeout).await?)
     }
 }

@@ -3,7 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::draft::Draft;
 use crate::options::Options;
+use crate::task_call::TaskCall;
 
 /// A job type: its name, its input (the type itself, by serde), its output and its default options.
 ///
@@ -53,5 +55,10 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// ```
     fn options_for(&self) -> Options {
         Self::options()
+    }
+
+    /// A call of this task to hand on, with options of its own: to a [`Schedule`](crate::Schedule), say.
+    fn s(self) -> TaskCall<Self::Output> {
+        TaskCall::new(Draft::task(&self))
     }
 }

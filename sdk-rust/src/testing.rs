@@ -283,7 +283,7 @@ fn enqueued(job: &world::Job) -> Enqueued {
     let r#type = std::mem::take(&mut spec.r#type);
     let id = std::mem::take(&mut spec.id);
     let queue = if spec.queue.is_empty() { r#type.clone() } else { spec.queue.clone() };
-    Enqueued { id, r#type, queue, input, options: Options { spec }, due: job.first_due }
+    Enqueued { id, r#type, queue, input, options: Options { spec, ..Options::default() }, due: job.first_due }
 }
 
 /// A job as its worker gets it.

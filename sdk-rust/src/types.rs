@@ -78,9 +78,10 @@ impl JobState {
     }
 }
 
+/// In small letters, as the other SDKs: "dead".
 impl fmt::Display for JobState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(&self.name().to_ascii_lowercase())
     }
 }
 

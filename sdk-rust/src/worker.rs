@@ -1,9 +1,11 @@
 //! The worker: handlers, how many at once, and how to stop.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::FutureExt;
 use jobwire_proto::v1 as pb;
 use tokio::runtime::Handle;
 use tower_layer::Layer;
@@ -14,14 +16,15 @@ use crate::classify::{self, Classifier, Verdict};
 use crate::client::Client;
 use crate::context::RawCtx;
 use crate::convert::to_timestamp;
-use crate::errors::Error;
+use crate::errors::{Code, Error};
 use crate::handler::{Args, BlockingHandler, Handler, Prepare, States, prepare, prepare_blocking, prepare_raw};
 use crate::health::{HealthAddr, Metrics};
 use crate::job_error::JobError;
-use crate::link::{Link, OnReady};
+use crate::link::{FirstCall, Link, OnReady};
 use crate::mailbox::{Event, Mailbox};
 use crate::payload::Payload;
 use crate::runner::Runner;
+use crate::schedule::Schedule;
 use crate::service::{JobService, Wrap, erase, wrap};
 use crate::session::{Config, Session};
 use crate::task::Task;
@@ -57,6 +60,9 @@ impl Worker {
             app_version: String::new(),
             on_ready: None,
             health: None,
+            labels: Default::default(),
+            schedules: Vec::new(),
+            put_schedules: true,
         }
     }
 }
@@ -83,6 +89,9 @@ pub struct WorkerBuilder {
     app_version: String,
     on_ready: Option<OnReady>,
     health: Option<HealthAddr>,
+    labels: BTreeMap<String, String>,
+    schedules: Vec<(String, Schedule)>,
+    put_schedules: bool,
 }
 
 impl WorkerBuilder {
@@ -215,6 +224,27 @@ impl WorkerBuilder {
         self
     }
 
+    /// Adds a label for operators, such as a region: `label.{key}` in filters of workers.
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// Declares a schedule in code: put when the worker starts, before it takes its first job. Needs the scope `admin`; a
+    /// refusal ends [`run`](Self::run). Every process of a deployment may declare the same. One that is no longer declared
+    /// stays on the server: delete it with [`client.schedules()`](Client::schedules).
+    pub fn schedule(mut self, id: impl Into<String>, schedule: Schedule) -> Self {
+        self.schedules.push((id.into(), schedule));
+        self
+    }
+
+    /// Whether declared schedules are put. Default true; false for workers whose credentials do not allow it, where somebody
+    /// else puts them.
+    pub fn put_schedules(mut self, on: bool) -> Self {
+        self.put_schedules = on;
+        self
+    }
+
     /// Called once, when the server has first accepted the worker.
     pub fn on_ready(mut self, ready: impl FnOnce() + Send + 'static) -> Self {
         self.on_ready = Some(Box::new(ready));
@@ -239,14 +269,15 @@ impl WorkerBuilder {
     /// once. Handlers run on the runtime this is called on; the stream lives on a thread of its own, where `shutdown` is
     /// polled as well.
     ///
-    /// Reconnects for ever. Fails when a handler's state is missing, and when the server refuses this worker for good
-    /// (FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED). Dropping the future cuts the connection: the jobs run
+    /// Reconnects for ever. Fails when a handler's state is missing, when a declared schedule is refused, and when the server
+    /// refuses this worker for good (FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED). Dropping the future cuts the connection: the jobs run
     /// elsewhere when their leases run out.
     pub async fn run_until(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
         let mailbox = Arc::new(Mailbox::default());
         let config = self.config();
         let metrics = Arc::new(Metrics::new(self.concurrency));
         let runner = self.runner(mailbox.clone(), metrics.clone())?;
+        let first = self.first_call()?;
         let health = self.health.take().map(HealthAddr::bind).transpose()?;
         let link = Link {
             session: Session::new(config, rand::random(), Instant::now()),
@@ -258,10 +289,25 @@ impl WorkerBuilder {
             on_ready: self.on_ready,
             metrics,
             health,
+            first,
         };
         let done = link.spawn()?;
         let _abandon = AbandonOnDrop(mailbox);
         done.await.unwrap_or_else(|_| Err(Error::Config("the session thread panicked; this is a bug".into())))
+    }
+
+    /// Puts the schedules; None when there are none.
+    fn first_call(&mut self) -> Result<Option<FirstCall>, Error> {
+        let mut puts: Vec<pb::PutScheduleRequest> = Vec::new();
+        for (id, schedule) in std::mem::take(&mut self.schedules) {
+            let spec = schedule.into_spec().map_err(|error| error.about(&format!("schedule {id}")))?;
+            if puts.iter().any(|put| put.id == id) {
+                return Err(Error::Config(format!("the worker declares the schedule {id} twice")));
+            }
+            puts.push(pb::PutScheduleRequest { id, spec: Some(spec), ..Default::default() });
+        }
+        let client = self.client.clone();
+        Ok((self.put_schedules && !puts.is_empty()).then(|| put_all(client, puts).boxed()))
     }
 
     /// Makes the handlers, with states and layers.
@@ -316,11 +362,29 @@ impl WorkerBuilder {
                 sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
                 runtime: "tokio".to_owned(),
                 app_version: self.app_version.clone(),
+                labels: self.labels.clone(),
                 start_time: Some(to_timestamp(SystemTime::now())),
-                ..Default::default()
             },
         }
     }
+}
+
+/// Puts schedules one after the other, for as long as there is no server.
+async fn put_all(client: Client, puts: Vec<pb::PutScheduleRequest>) -> Result<(), Error> {
+    for put in puts {
+        let id = put.id.clone();
+        loop {
+            let call = client.shared().idempotent("/jobwire.v1.ScheduleService/PutSchedule", put.clone()).await;
+            match call.map(|_: pb::PutScheduleResponse| ()) {
+                Ok(()) => break,
+                Err(error) if error.code() == Some(Code::Unavailable) => {
+                    tracing::warn!(%error, schedule = id, "the schedule is not put yet");
+                }
+                Err(error) => return Err(error.about(&format!("schedule {id}"))),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Ends the session thread with the future that waits for it.

@@ -13,9 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What each one prints: all of these, besides other lines. `axum` is a server; `conformance_worker` is started by the
 /// conformance suite.
-const EXAMPLES: [(&str, &[&str]); 12] = [
+const EXAMPLES: [(&str, &[&str]); 13] = [
     ("hello", &["Hello, Ada!"]),
-    ("options", &["UNIQUE_CONFLICT: Some(", "SCHEDULED in queue mail, priority 2, tags [\"tenant:acme\"]"]),
+    ("options", &["UNIQUE_CONFLICT: Some(", "scheduled in queue mail, priority 2, tags [\"tenant:acme\"]"]),
     (
         "retries",
         &[
@@ -27,13 +27,23 @@ const EXAMPLES: [(&str, &[&str]); 12] = [
             "206: std::io::error::Error: cut off",
         ],
     ),
-    ("progress", &["log Info importing", "progress 10 of 10", "state SUCCEEDED", "the second attempt did 5 rows"]),
-    ("results", &["84 / 2 = 42", "DEAD: ZeroDivision: division by zero", "SUCCEEDED with 42"]),
+    ("progress", &["log Info importing", "progress 10 of 10", "state succeeded", "the second attempt did 5 rows"]),
+    ("results", &["84 / 2 = 42", "dead: ZeroDivision: division by zero", "succeeded with 42"]),
     ("cancel", &["told to stop: Some(Requested), user left", "cancelled: user left", "the waiting one is"]),
     ("blocking", &["1229 primes below 10,000"]),
     ("bulk", &["2500 enqueued, 0 refused", "500 enqueued by callers", "3000 enqueued from a stream"]),
+    (
+        "schedules",
+        &[
+            "created: true",
+            "At 02:30, Monday to Friday, Europe/Berlin: 3 times",
+            "everything for nightly of 0 s ago",
+            "10 ticks in two weeks",
+            "paused: [\"nightly\"]",
+        ],
+    ),
     ("testing", &["all of them hold"]),
-    ("shutdown", &["stopped because of Some(Shutdown)", "READY after delivery 1, 0 attempts used"]),
+    ("shutdown", &["stopped because of Some(Shutdown)", "ready after delivery 1, 0 attempts used"]),
     ("telemetry", &["enqueue greet (Producer)", "process greet (Consumer)"]),
     ("layers", &["job of type count, attempt 1", "ran 2 times"]),
 ];

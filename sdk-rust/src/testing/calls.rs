@@ -48,7 +48,7 @@ impl Local for Shared {
                     let id = read::<pb::ExplainJobRequest>(request)?.id;
                     let job = self.world().record(&id).ok_or_else(|| unknown(&id))?;
                     let state = crate::types::JobState::from_proto(job.state);
-                    let summary = format!("{state} in a fake, which runs jobs when a test says so.");
+                    let summary = format!("{} in a fake, which runs jobs when a test says so.", state.name());
                     Ok(written(pb::ExplainJobResponse { state: job.state, summary, ..Default::default() }))
                 }
                 "CancelJobs" => {

@@ -252,3 +252,47 @@ async fn an_inline_handler_may_enqueue_and_wait() {
     let refused = Worker::builder(client).handle_raw("x", |ctx| async move { Ok(ctx.payload().clone()) }).run().await;
     assert!(refused.expect_err("no server").to_string().contains("Fake::handlers"));
 }
+
+#[tokio::test]
+async fn children_are_in_the_trace_of_their_parent() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let fake = fake();
+    let client = fake.client();
+    let inner = client.clone();
+    let fake = fake.handlers(|worker| {
+        worker.handle_raw("parent", move |ctx| {
+            let client = inner.clone();
+            async move {
+                ctx.enqueue(mail("with the outcome")).on_success()?;
+                client.enqueue(mail("by a client")).await?;
+                client.enqueue(mail("elsewhere")).header("traceparent", "00-1-1-01").await?;
+                for job in client.enqueue_many([mail("one of many")]).await {
+                    job?;
+                }
+                Ok(jobwire::Payload::default())
+            }
+        })
+    });
+    let headers = [("traceparent", TRACE), ("tracestate", "a=b"), ("request-id", "r-1")];
+    let parent = client.enqueue_raw("parent", &serde_json::json!({}));
+    headers.iter().fold(parent, |parent, (key, value)| parent.header(*key, *value)).await.expect("a job");
+    fake.run().await;
+    for to in ["with the outcome", "by a client", "one of many"] {
+        let same = Mail::options().header("traceparent", TRACE).header("tracestate", "a=b");
+        assert_eq!(fake.assert_enqueued_with(&mail(to))[0].options, same, "{to}");
+    }
+    let own = Mail::options().header("traceparent", "00-1-1-01");
+    assert_eq!(fake.assert_enqueued_with(&mail("elsewhere"))[0].options, own);
+}
+
+#[tokio::test]
+async fn no_attempt_at_all_is_refused() {
+    let client = fake().client();
+    for retry in [Retry::from(0), Retry::exponential(0, secs(1)), Retry::delays([secs(1)]).max_attempts(0)] {
+        let error = client.enqueue(mail("ada")).retry(retry).await.expect_err("refused");
+        assert_eq!((error.code(), error.field()), (Some(Code::InvalidArgument), "job.retry.max_attempts"), "{error}");
+        assert!(error.to_string().contains("1 = never retry"), "{error}");
+    }
+    client.enqueue(mail("ada")).retry(Retry::default().jitter(0.5)).await.expect("attempts as the queue says");
+    client.enqueue(mail("ada")).retry(0).retry(2).await.expect("the last one counts");
+}

@@ -4,6 +4,7 @@ mod faking;
 mod layers;
 mod producing;
 mod running;
+mod schedules;
 mod script;
 mod securing;
 mod streaming;
