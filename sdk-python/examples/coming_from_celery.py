@@ -48,7 +48,7 @@ def main() -> None:
 
     # [many]
     items = add.enqueue_many([(i, i) for i in range(10)])  # group(add.s(i, i) for i in range(10))()
-    print([add.job(item.job_id).result(timeout=20) for item in items])  # .get()
+    print([item.job.result(timeout=20) for item in items if item.job])  # .get()
     # [/many]
     print(later.result(timeout=20), four)
 

@@ -34,4 +34,4 @@ if __name__ == "__main__":
     asyncio.run(many())
     results = send.enqueue_many([Mail(["x@y.z"], "hi"), Mail(["no address"], "hi")])
     print([result.status for result in results])
-    print(send.job(results[0].job_id).result(timeout=60))
+    print(results[0].job and results[0].job.result(timeout=60))

@@ -26,6 +26,13 @@ PRINTED = {
     "cpu": ["168"],
     "batch": ["stored 5", "3 of 4 delivered: ['Ada', 'Bo', 'Dee']"],
     "bulk": ["['created', 'created', 'created']", "100 resized", "250 accepted"],
+    "operate": [
+        "dead: nobody is no address",
+        "would retry 1",
+        "deleted 1",
+        "SMTP is down 0 20",
+        "jobwire-python active True",
+    ],
     "progress": ["100.0 row 2", "imported 3 rows", "succeeded"],
     "coming_from_celery": ["True", "8", "succeeded", "ValueError: nowhere is no path", "4 4"],
     "coming_from_sidekiq": ["0 3 dead", "True", "sent bob's mail", "3"],

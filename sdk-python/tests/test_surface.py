@@ -16,11 +16,12 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = """
 Aborted AlreadyExists App Backfill BatchContext BatchJob BulkResult Cancelled Client Context DeadlineExceeded
-DecodeError DependencyResult Discard EnqueueResult Events Explanation FailedPrecondition Failure Internal
-InvalidArgument Job JobCancelled JobControl JobEvent JobExpired JobFailed JobNotSucceeded JobOptions JobState
-JobStatus JobwireError LogEvent NonRetryable NotFound Payload PermissionDenied Progress ProgressEvent Queue Release
-ResourceExhausted Retry RetryAfter ScheduleOptions SchedulePreview SchedulePut ScheduleStatus Snooze StateEvent Task
-TaskCall Unauthenticated Unavailable Unimplemented Unique WaitReason Worker __version__ current_context
+DecodeError DependencyResult Discard EnqueueItem EnqueueResult Events Explanation FailedPrecondition Failure Internal
+InvalidArgument Job JobAttempt JobCancelled JobControl JobEvent JobExpired JobFailed JobNotSucceeded JobOptions
+JobRecord JobState JobStatus JobwireError LogEvent NonRetryable NotFound Payload Percentiles PermissionDenied Progress
+ProgressEvent Queue QueueOptions QueueStats QueueStatus RateLimit Release ResourceExhausted Retry RetryAfter
+ScheduleOptions SchedulePreview SchedulePut ScheduleStatus Snooze StateEvent Task TaskCall Unauthenticated Unavailable
+Unimplemented Unique WaitReason Worker WorkerStatus __version__ current_context
 """
 
 

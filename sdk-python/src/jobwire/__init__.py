@@ -43,14 +43,22 @@ from ._errors import (
     Unavailable,
     Unimplemented,
 )
-from ._job import Events, Job
+from ._job import EnqueueItem, Events, Job
 from ._records import (
     Backfill,
     BulkResult,
+    JobAttempt,
+    JobRecord,
+    Percentiles,
+    QueueOptions,
+    QueueStats,
+    QueueStatus,
+    RateLimit,
     ScheduleOptions,
     SchedulePreview,
     SchedulePut,
     ScheduleStatus,
+    WorkerStatus,
 )
 from ._tasks import Task, TaskCall
 from ._types import (
@@ -90,6 +98,7 @@ __all__ = [
     "DecodeError",
     "DependencyResult",
     "Discard",
+    "EnqueueItem",
     "EnqueueResult",
     "Events",
     "Explanation",
@@ -98,6 +107,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "Job",
+    "JobAttempt",
     "JobCancelled",
     "JobControl",
     "JobEvent",
@@ -105,6 +115,7 @@ __all__ = [
     "JobFailed",
     "JobNotSucceeded",
     "JobOptions",
+    "JobRecord",
     "JobState",
     "JobStatus",
     "JobwireError",
@@ -112,10 +123,15 @@ __all__ = [
     "NonRetryable",
     "NotFound",
     "Payload",
+    "Percentiles",
     "PermissionDenied",
     "Progress",
     "ProgressEvent",
     "Queue",
+    "QueueOptions",
+    "QueueStats",
+    "QueueStatus",
+    "RateLimit",
     "Release",
     "ResourceExhausted",
     "Retry",
@@ -134,6 +150,7 @@ __all__ = [
     "Unique",
     "WaitReason",
     "Worker",
+    "WorkerStatus",
     "__version__",
     "current_context",
 ]

@@ -19,14 +19,17 @@ from ._convert import duration, enqueue_result, outcome_of, payload
 from ._errors import DeadlineExceeded, JobwireError
 from ._ids import uuid7
 from ._instrument import instrument
-from ._job import Job
+from ._job import EnqueueItem, Job
+from ._jobs import Jobs
 from ._options import job_spec, merge_options
 from ._pipeline import Pipeline
+from ._queues import Queues
 from ._results import ResultHub
 from ._schedules import Schedules
 from ._tasks import TaskCall
 from ._transport import Connection, Transport, parse_url
 from ._types import Duration, EnqueueResult, JobOptions, to_seconds
+from ._workers import Workers
 from .v1 import common_pb2, job_pb2, job_service_pb2
 
 if TYPE_CHECKING:
@@ -140,35 +143,38 @@ class Client:
             sent(result.job_id)
             return self._job(job, result)
 
-    def enqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
+    def enqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueItem[Any]]:
         """Enqueues independent jobs, `task.s(...)` or (type, payload), up to 1,000 in a call; answers per item.
 
-        A refused item holds back no other. Items are repeated like single calls, each with its id, while the server or
-        its store is unavailable. Raises only when a call fails as a whole; jobs of earlier calls stand.
+        Each item has the handle of its `job`, or the `error` that it was refused with, which holds back no other. Items
+        are repeated like single calls, each with its id, while the server or its store is unavailable. Raises only when
+        a call fails as a whole; jobs of earlier calls stand.
         """
         results: list[EnqueueResult] = []
+        decoders: list[Callable[[Any], Any]] = []
         with instrument().sending_many() as sends:
-            for request in self._batches(jobs, sends):
+            for request in self._batches(jobs, sends, decoders):
                 batch, attempts = Batch(request), self._attempts(self._timeout)
                 while (error := batch.answered(call_sync(self._many(batch), attempts))) is not None:
                     if (delay := attempts.another(error)) is None:
                         break
                     time.sleep(delay)
                 results += batch.results
-        return results
+        return self._items(results, decoders)
 
-    async def aenqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueResult]:
+    async def aenqueue_many(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> list[EnqueueItem[Any]]:
         """`enqueue_many` for asyncio."""
         results: list[EnqueueResult] = []
+        decoders: list[Callable[[Any], Any]] = []
         with instrument().sending_many() as sends:
-            for request in self._batches(jobs, sends):
+            for request in self._batches(jobs, sends, decoders):
                 batch, attempts = Batch(request), self._attempts(self._timeout)
                 while (error := batch.answered(await call_async(self._many(batch), attempts))) is not None:
                     if (delay := attempts.another(error)) is None:
                         break
                     await asyncio.sleep(delay)
                 results += batch.results
-        return results
+        return self._items(results, decoders)
 
     def enqueue_stream(self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]]) -> Iterator[EnqueueResult]:
         """Enqueues jobs as an iterable yields them, for producers that never stop; answers per item, in order.
@@ -300,6 +306,21 @@ class Client:
         return Job(self, id, _plain)
 
     @property
+    def jobs(self) -> Jobs:
+        """Jobs, many at once: get, list, logs, explain, cancel, retry, update, delete."""
+        return Jobs(self)
+
+    @property
+    def queues(self) -> Queues:
+        """Queues: get, list, put, set, pause, resume, purge."""
+        return Queues(self)
+
+    @property
+    def workers(self) -> Workers:
+        """Connected workers: get, list, quiet, resume, terminate."""
+        return Workers(self)
+
+    @property
     def schedules(self) -> Schedules:
         """Recurring jobs: put, get, list, pause, resume, trigger, delete, preview, backfill."""
         return Schedules(self)
@@ -400,12 +421,16 @@ class Client:
             return spec
 
     def _batches(
-        self, jobs: Iterable[TaskCall[Any] | tuple[str, Any]], sends: Callable[[job_pb2.JobSpec], None]
+        self,
+        jobs: Iterable[TaskCall[Any] | tuple[str, Any]],
+        sends: Callable[[job_pb2.JobSpec], None],
+        decoders: list[Callable[[Any], Any]],
     ) -> Iterable[job_service_pb2.EnqueueManyRequest]:
         request, size = pb.EnqueueManyRequest(), 0
         for job in jobs:
             spec = self._spec(job, None, {}) if isinstance(job, TaskCall) else self._spec(*job, {})
             sends(spec)
+            decoders.append(self._decoder(job if isinstance(job, TaskCall) else job[0]))
             size += spec.ByteSize()
             if request.jobs and (len(request.jobs) == BATCH_JOBS or size > BATCH_BYTES):
                 yield request
@@ -419,6 +444,20 @@ class Client:
 
     def _job(self, job: TaskCall[Any] | str, result: EnqueueResult) -> Job[Any]:
         return Job(self, result.job_id, self._decoder(job), result)
+
+    def _items(
+        self, results: Iterable[EnqueueResult], decoders: Iterable[Callable[[Any], Any]]
+    ) -> list[EnqueueItem[Any]]:
+        return [
+            EnqueueItem(
+                result.job_id,
+                result.status,
+                result.state,
+                result.error,
+                None if result.error is not None else Job(self, result.job_id, decode, result),
+            )
+            for result, decode in zip(results, decoders, strict=True)
+        ]
 
     def _enqueued(self, response: job_service_pb2.EnqueueResponse) -> EnqueueResult:
         message = pb.EnqueueResult(job_id=response.job_id, status=response.status, state=response.state)

@@ -7,6 +7,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ._calls import Attempts, aresult_within, result_within
@@ -137,6 +138,13 @@ class Job(Generic[R]):
         if result.matched_count == 0:
             raise NotFound(f"there is no job {self.id}", reason="JOB_NOT_FOUND")
         return result.affected_count > 0
+
+
+@dataclass(frozen=True)
+class EnqueueItem(EnqueueResult, Generic[R]):
+    """What became of one item of `enqueue_many`: the handle of its job, or the `error` that it was refused with."""
+
+    job: Job[R] | None = None
 
 
 class Events:

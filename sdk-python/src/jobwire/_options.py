@@ -80,7 +80,8 @@ def _moment(field: str, option: str) -> Callable[[job_pb2.JobSpec, Any], None]:
     return lambda spec, value: getattr(spec, field).CopyFrom(timestamp(value, option))
 
 
-def _put_retry(spec: job_pb2.JobSpec, value: int | Retry) -> None:
+def put_retry(spec: Any, value: int | Retry) -> None:
+    """Writes a policy into the `retry` of a message."""
     if not isinstance(value, Retry):
         if not _attempts(value):
             raise _wrong("retry", f"attempts in all ({_ATTEMPTS}), or Retry(...)", value)
@@ -172,7 +173,7 @@ _SETTERS: dict[str, Callable[[job_pb2.JobSpec, Any], None]] = {
     },
     "at": _moment("schedule_time", "at"),
     "expire_at": _moment("expire_time", "expire_at"),
-    "retry": _put_retry,
+    "retry": put_retry,
     "unique": _put_unique,
     "tags": _put_tags,
     "headers": _put_headers,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from ._types import Duration, JobOptions, JobState
+from ._types import Duration, Failure, JobOptions, JobState, JobStatus, Retry
 
 if TYPE_CHECKING:
     from ._errors import JobwireError
@@ -108,3 +108,147 @@ class Backfill:
     existing: int = 0  # whose job was there already
     skipped: int = 0  # by the overlap policy
     sample_ids: tuple[str, ...] = ()  # up to 100 of the jobs
+
+
+@dataclass(frozen=True)
+class JobAttempt:
+    """One lease of a job, and how it ended."""
+
+    attempt: int
+    delivery: int
+    # succeeded, failed, timed_out, lost, snoozed, released, cancelled; running while it is; unknown for later ones
+    result: str
+    worker_id: str = ""
+    start_time: datetime | None = None
+    finish_time: datetime | None = None
+    failure: Failure | None = None
+    run_duration: timedelta | None = None  # as measured by the worker
+    wait_duration: timedelta | None = None  # from runnable to leased
+
+
+@dataclass(frozen=True)
+class JobRecord(JobStatus):
+    """All that is known of a job: its status, what it was enqueued with, what came of it, and its attempts."""
+
+    input: Any = None
+    result: Any = None
+    options: JobOptions = field(default_factory=JobOptions)  # as accepted, defaults filled in
+    attempts: tuple[JobAttempt, ...] = ()  # newest first, at most 25
+    parent_id: str = ""
+    workflow_id: str = ""
+    node: str = ""
+    schedule_id: str = ""
+    fire_time: datetime | None = None
+    cancel_request_time: datetime | None = None
+    purge_time: datetime | None = None  # when the finished record goes away
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """At most `max` starts per `per`, over all workers: a token bucket. burst: at once; 0 = `max`; 1 = evenly."""
+
+    max: int
+    per: Duration = "1s"
+    burst: int = 0
+
+
+class QueueOptions(TypedDict, total=False):
+    """The configuration of a queue. What is left out, or None, is the server's default."""
+
+    max_running: int | None  # jobs running at once, over all workers; default no limit
+    rate_limit: RateLimit | None
+    max_running_per_key: int | None  # the same for each fairness key
+    rate_limit_per_key: RateLimit | None
+    key_weights: Mapping[str, int] | None  # turns of single keys relative to the others, 1 to 1,000; others have 1
+    max_depth: int | None  # jobs waiting; beyond it enqueue raises ResourceExhausted; default no limit
+    retry: int | Retry | None  # defaults for jobs that do not say: these five
+    timeout: Duration | None
+    ttl: Duration | None
+    retention: Duration | None
+    dead_retention: Duration | None
+    max_finished: int | None  # finished records kept; default 100,000; -1 = no limit
+    max_dead: int | None  # DEAD records kept; default 1,000,000; -1 = no limit
+    durability: Literal["fast", "fsync", "replicated"] | None  # what an acknowledged change survives
+    shards: int | None  # Redis only: parts of the store that a hot queue is spread over; default 1
+    note: str | None  # for people
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Durations of the last minute."""
+
+    p50: timedelta = timedelta()
+    p95: timedelta = timedelta()
+    p99: timedelta = timedelta()
+    max: timedelta = timedelta()
+
+
+@dataclass(frozen=True)
+class QueueStats:
+    """Numbers of a queue, or of several added up. Rates are of the last minute."""
+
+    ready: int = 0
+    running: int = 0
+    scheduled: int = 0
+    retrying: int = 0
+    blocked: int = 0
+    dead: int = 0
+    finished: int = 0
+    latency: timedelta = timedelta()  # how long the oldest runnable job has waited
+    enqueued_per_second: float = 0.0
+    started_per_second: float = 0.0
+    succeeded_per_second: float = 0.0
+    failed_per_second: float = 0.0
+    wait: Percentiles = field(default_factory=Percentiles)
+    run: Percentiles = field(default_factory=Percentiles)
+    workers: int = 0
+    slots: int = 0
+    slots_busy: int = 0
+    unhandled_types: Mapping[str, int] = field(default_factory=dict)  # jobs set aside: no worker handles their type
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """A queue: what was set of it, and how it is."""
+
+    name: str
+    config: QueueOptions  # only what was set
+    stats: QueueStats
+    paused: bool = False
+    pause_reason: str = ""
+    pause_actor: str = ""
+    pause_time: datetime | None = None
+    resume_time: datetime | None = None  # when a pause or a throttle ends by itself
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A connected worker, on whichever server; a few seconds old at most."""
+
+    id: str  # of its session
+    name: str
+    state: str  # active, quiet, draining
+    directive: str  # what it was told: run, quiet, terminate; empty for nothing
+    hostname: str = ""
+    pid: int = 0
+    sdk: str = ""
+    sdk_version: str = ""
+    runtime: str = ""
+    app_version: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    types: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    slots: int = 0
+    concurrency: int = 0
+    in_flight: int = 0  # leases held
+    running: int = 0  # of them started
+    connect_time: datetime | None = None
+    last_seen_time: datetime | None = None
+    succeeded_count: int = 0  # since connect_time
+    failed_count: int = 0
+    rss_bytes: int = 0
+    cpu_percent: float = 0.0
+    server_id: str = ""
+    jobs: tuple[JobStatus, ...] = ()  # what it holds, at most 100; of `get` only

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # known to type checkers without being installed
 
     from ._client import Client
-    from ._job import Job
+    from ._job import EnqueueItem, Job
     from .classifiers import Classifier
 
 P = ParamSpec("P")
@@ -268,14 +268,14 @@ class Task(Generic[P, R]):
         """`enqueue` for asyncio, on any event loop."""
         return await self._app.aenqueue(self.s(*args, **kwargs))
 
-    def enqueue_many(self, inputs: Iterable[Any]) -> list[EnqueueResult]:
-        """Enqueues one job per input, each standing alone; answers per item, in order.
+    def enqueue_many(self, inputs: Iterable[Any]) -> list[EnqueueItem[R]]:
+        """Enqueues one job per input, each standing alone; answers per item, in order: its `job` or its `error`.
 
         An input is the task's sole argument, or a tuple of positional or a dict of keyword arguments.
         """
         return self._app.enqueue_many(map(self._call_of, inputs))
 
-    async def aenqueue_many(self, inputs: Iterable[Any]) -> list[EnqueueResult]:
+    async def aenqueue_many(self, inputs: Iterable[Any]) -> list[EnqueueItem[R]]:
         """`enqueue_many` for asyncio."""
         return await self._app.aenqueue_many(map(self._call_of, inputs))
 

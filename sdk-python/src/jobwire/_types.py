@@ -241,6 +241,11 @@ class EnqueueResult:
     state: JobState
     error: JobwireError | None = None
 
+    @property
+    def id(self) -> str:
+        """Of the job; empty when refused."""
+        return self.job_id
+
 
 @dataclass(frozen=True)
 class WaitReason:

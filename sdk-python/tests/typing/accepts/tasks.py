@@ -15,7 +15,7 @@ from jobwire import (
     BatchContext,
     BatchJob,
     Context,
-    EnqueueResult,
+    EnqueueItem,
     Job,
     JobStatus,
     Payload,
@@ -86,8 +86,8 @@ assert_type(app.enqueue(resize.s("p")), Job[str])
 assert_type(app.run(resize.s("p"), wait="20s"), str)
 assert_type(app.enqueue("other", {"a": 1}, delay=timedelta(minutes=1)), Job[Any])
 assert_type(app.job("id"), Job[Any])
-assert_type(send.enqueue_many([Mail("a@b.c"), Mail("d@e.f")]), list[EnqueueResult])
-assert_type(app.enqueue_many([resize.s("p"), ("other", {})]), list[EnqueueResult])
+assert_type(send.enqueue_many([Mail("a@b.c"), Mail("d@e.f")]), list[EnqueueItem[Receipt]])
+assert_type(app.enqueue_many([resize.s("p"), ("other", {})]), list[EnqueueItem[Any]])
 assert_type(send.enqueue(Mail("x")).status(), JobStatus)
 assert_type(send.enqueue(Mail("x")).cancel("user left", grace="5s"), bool)
 
