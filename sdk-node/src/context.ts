@@ -84,16 +84,32 @@ export interface Context {
 
 /** One for all copies of this package in a thread: a worker that was imported may run handlers that were required. */
 const AMBIENT = Symbol.for("jobwire.context");
-const ambient = ((globalThis as { [AMBIENT]?: AsyncLocalStorage<Context> })[AMBIENT] ??= new AsyncLocalStorage<Context>());
+const ambient = ((globalThis as { [AMBIENT]?: AsyncLocalStorage<Here> })[AMBIENT] ??= new AsyncLocalStorage<Here>());
 
-/** The context of the handler that is running here; `undefined` outside of handlers. */
+/** What is known where a handler runs; one of a batch has no job of its own. */
+interface Here {
+  job?: Context;
+  logs: Pick<Context, "log">;
+}
+
+/** The context of the handler that is running here; `undefined` outside of handlers, and in those of batches. */
 export function currentContext(): Context | undefined {
-  return ambient.getStore();
+  return ambient.getStore()?.job;
+}
+
+/** Where lines go that the handler running here logs by other means than its context. */
+export function currentLog(): Context["log"] | undefined {
+  return ambient.getStore()?.logs.log;
 }
 
 /** Runs `fn` with `context` as the ambient one. */
 export function withContext<T>(context: Context, fn: () => T): T {
-  return ambient.run(context, fn);
+  return ambient.run({ job: context, logs: context }, fn);
+}
+
+/** Runs `fn` with `logs` for what is logged, and no job. */
+export function withLog<T>(logs: Pick<Context, "log">, fn: () => T): T {
+  return ambient.run({ logs }, fn);
 }
 
 /** The worker's half of a context. */

@@ -1,6 +1,7 @@
 // How a worker introduces itself.
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { spanOf } from "./duration.js";
+import type { BatchRule } from "./gathering.js";
 import type { HelloSchema } from "./gen/jobwire/v1/worker_service_pb.js";
 import type { Lease } from "./lease.js";
 
@@ -19,6 +20,8 @@ export interface SessionConfig {
   concurrency: number;
   /** The same for single types, where they have a limit of their own. */
   typeConcurrency?: Record<string, number>;
+  /** Types whose jobs are run several in one call. */
+  batches?: Record<string, BatchRule>;
   /** Leases to hold beyond that; without it, adapts to how long handlers run. */
   prefetch?: number;
   leaseTtlMs?: number;

@@ -11,6 +11,7 @@ export { Worker } from "./worker.js";
 export type { QueueOptions, WorkerEvents, WorkerOptions } from "./worker-options.js";
 export type { ThreadOptions } from "./pool.js";
 export type { Handler } from "./runner.js";
+export type { BatchContext, BatchHandler, BatchJob, BatchOptions } from "./batch.js";
 export { currentContext, type Context, type DependencyResult, type LogFunction } from "./context.js";
 export { gzip, type Codec } from "./codecs.js";
 export { jobLogStream } from "./log-capture.js";

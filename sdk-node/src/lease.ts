@@ -26,6 +26,8 @@ export interface Lease {
   receivedAt: number;
   /** Unset while `queued`. */
   startedAt: number | undefined;
+  /** Shared by those that one handler runs: how many of them have no outcome yet. */
+  call: { left: number } | undefined;
   /** Last progress report, or the start. */
   heardAt: number;
   /** The order that was passed on to the handler, if any. */
@@ -52,6 +54,7 @@ export function newLease(token: string, job: JobData, now: number, deliveryTtlMs
     named: false,
     receivedAt: now,
     startedAt: undefined,
+    call: undefined,
     heardAt: 0,
     cancelled: undefined,
     lost: false,

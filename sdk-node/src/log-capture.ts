@@ -1,7 +1,7 @@
 // What handlers log by other means than `ctx.log`: through a logging library, or `console`.
 import { Writable } from "node:stream";
 import { format } from "node:util";
-import { currentContext } from "./context.js";
+import { currentLog } from "./context.js";
 import type { LogLevel } from "./types.js";
 
 /**
@@ -16,12 +16,12 @@ export function jobLogStream(): Writable {
   return new Writable({
     decodeStrings: false,
     write(chunk: string | Buffer, _encoding, done) {
-      const context = currentContext();
-      if (context) {
+      const log = currentLog();
+      if (log) {
         for (const text of String(chunk).split("\n")) {
           if (text.trim() === "") continue;
           const { level, message, fields } = lineOf(text);
-          context.log[level](message, fields);
+          log[level](message, fields);
         }
       }
       done();
@@ -76,7 +76,7 @@ function patch(): () => void {
   for (const [name, original] of originals) {
     const level = CONSOLE[name as keyof typeof CONSOLE];
     console[name as keyof typeof CONSOLE] = (...args: unknown[]) => {
-      currentContext()?.log[level](format(...args));
+      currentLog()?.[level](format(...args));
       original.apply(console, args);
     };
   }

@@ -19,6 +19,9 @@ export interface JobData {
   attempt: number;
   maxAttempts: number;
   delivery: number;
+  /** Times a worker has vanished with it. */
+  crashes: number;
+  fairnessKey: string;
   workflowId: string;
   node: string;
   parentId: string;
@@ -82,6 +85,8 @@ export type RunnerEvent =
 /** Session to runner. */
 export type RunnerCommand =
   | { command: "run"; job: JobData }
+  // Run these in one call of their handler; they are of one type.
+  | { command: "runBatch"; jobs: JobData[] }
   | { command: "cancel"; key: number; reason: CancelReason; stalled?: boolean; message: string }
   | { command: "risk"; key: number; atRisk: boolean }
   // The job was given back while its handler still runs: nobody waits for that handler any more.

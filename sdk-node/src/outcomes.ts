@@ -5,7 +5,8 @@ import type { CancelReason, Cancellation } from "./errors.js";
 import type { FailureData, OutcomeData } from "./messages.js";
 import { ThreadDied, typeOf } from "./thrown.js";
 
-type Ending = OutcomeData extends infer O ? (O extends OutcomeData ? Omit<O, "runMs" | "enqueue"> : never) : never;
+/** An outcome without its circumstances. */
+export type Ending = OutcomeData extends infer O ? (O extends OutcomeData ? Omit<O, "runMs" | "enqueue"> : never) : never;
 
 const MESSAGE_CHARS_MAX = 4_000;
 const STACK_CHARS_MAX = 32_000;

@@ -12,10 +12,11 @@ export class Prefetch {
   #meanMs: number | undefined;
   #announced: number;
 
-  /** `fixed`: what the user asked for; without it, adapts. */
+  /** `fixed`: what the user asked for; without it, adapts. `largest`: jobs of the largest batch, which has to find room. */
   constructor(
     private readonly concurrency: number,
     private readonly fixed: number | undefined,
+    private readonly largest = 0,
   ) {
     this.#announced = this.#wanted();
   }
@@ -38,9 +39,10 @@ export class Prefetch {
   }
 
   #wanted(): number {
-    const most = Math.min(this.concurrency, PREFETCH_MAX);
+    const most = Math.max(Math.min(this.concurrency, PREFETCH_MAX), 2 * this.largest - this.concurrency);
+    const least = Math.max(0, this.largest - this.concurrency);
     const share = (SLOW_MS - (this.#meanMs ?? 0)) / (SLOW_MS - QUICK_MS);
-    const prefetch = this.fixed ?? Math.floor(most * Math.min(1, Math.max(0, share)));
+    const prefetch = this.fixed ?? Math.max(least, Math.floor(most * Math.min(1, Math.max(0, share))));
     return Math.min(this.concurrency + prefetch, SLOTS_MAX);
   }
 }

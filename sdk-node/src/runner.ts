@@ -1,10 +1,12 @@
 // Runs handlers: decodes, validates, calls, and turns whatever happens into one outcome per job. Knows nothing of
 // streams or leases.
+import { Batch, MemberContext, resultsOf, type BatchHandler } from "./batch.js";
 import { NO_CODECS, type Codecs } from "./codecs.js";
-import { JobContext, withContext, type Context } from "./context.js";
+import { JobContext, withContext, withLog, type Context } from "./context.js";
+import type { BatchRule } from "./gathering.js";
 import type { JobData, OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
 import type { Classifier } from "./classifiers.js";
-import { endingOf, failureOf, unprocessable } from "./outcomes.js";
+import { endingOf, failureOf, unprocessable, type Ending } from "./outcomes.js";
 import { decodeBody, encodeBody, type Body } from "./payload.js";
 import { DEFAULT_LIMITS, type SizeLimits } from "./spec.js";
 import { validate, type AnyTask } from "./tasks.js";
@@ -14,10 +16,11 @@ import { ThreadDied } from "./thrown.js";
 export type Handler<Input, Output> = (input: Input, context: Context) => Output | Promise<Output>;
 
 /** A handler and the task it serves. */
-export interface Registration {
-  task: AnyTask;
-  handler: Handler<never, unknown>;
-}
+export type Registration = { task: AnyTask } & (
+  | { handler: Handler<never, unknown>; batch?: undefined }
+  // Several jobs in a call.
+  | { handler: BatchHandler<never, unknown>; batch: BatchRule }
+);
 
 /** What looks on while an attempt is made: calls it once, and answers its outcome. */
 export type Observe = (job: JobData, attempt: () => Promise<OutcomeData>) => Promise<OutcomeData>;
@@ -26,6 +29,13 @@ export type Observe = (job: JobData, attempt: () => Promise<OutcomeData>) => Pro
 interface Run {
   job: JobData;
   context: JobContext;
+  /** Shared by those that one call of their handler runs. */
+  call: Call;
+}
+
+/** A call of a handler: that of a batch knows it, once its inputs are decoded. */
+interface Call {
+  batch?: Batch;
 }
 
 export class Runner {
@@ -47,7 +57,7 @@ export class Runner {
 
   /** Handlers that run now. */
   get running(): number {
-    return this.#runs.size;
+    return new Set([...this.#runs.values()].map(({ call }) => call)).size;
   }
 
   /** Types of the handlers that have run since the last call: the suspects when the loop was blocked. */
@@ -69,11 +79,14 @@ export class Runner {
     switch (command.command) {
       case "run":
         return this.#start(command.job);
+      case "runBatch":
+        return this.#startBatch(command.jobs);
       case "cancel": {
         const run = this.#runs.get(command.key);
         if (!run) return;
         run.context.stalled = command.stalled ?? false;
-        return run.context.cancel(command.reason, command.message);
+        run.context.cancel(command.reason, command.message);
+        return run.call.batch?.marked();
       }
       case "risk":
         return this.#runs.get(command.key)?.context.risk(command.atRisk);
@@ -87,28 +100,55 @@ export class Runner {
 
   /** Asks every handler to stop. */
   abort(message: string): void {
-    for (const { context } of this.#runs.values()) context.cancel("shutdown", message);
+    for (const { context, call } of this.#runs.values()) {
+      context.cancel("shutdown", message);
+      call.batch?.marked();
+    }
   }
 
   #start(job: JobData): void {
     const began = performance.now();
-    let context: JobContext;
+    const context = this.#enter(JobContext, job, {});
+    if (!context) return;
+    this.#watch(job, async () => this.#outcome(await withContext(context, () => this.#attempt(job, context)), context, began));
+  }
+
+  #startBatch(jobs: JobData[]): void {
+    const began = performance.now();
+    const call: Call = {};
+    const members = jobs.flatMap((job) => {
+      const context = this.#enter(MemberContext, job, call);
+      return context ? [{ job, context }] : [];
+    });
+    const endings = this.#attemptBatch(members, call);
+    members.forEach(({ job, context }, i) => {
+      this.#watch(job, async () => this.#outcome((await endings)[i]!, context, began));
+    });
+  }
+
+  /** Makes the context of a job that starts; without one the job has ended. */
+  #enter<C extends JobContext>(Made: new (...args: ConstructorParameters<typeof JobContext>) => C, job: JobData, call: Call): C | undefined {
     try {
-      context = new JobContext(job, (event) => this.post(event), () => this.#limits, this.codecs);
+      const context = new Made(job, (event) => this.post(event), () => this.#limits, this.codecs);
+      this.#runs.set(job.key, { job, context, call });
+      this.#ran.add(job.type);
+      return context;
     } catch (error) {
-      return this.#finish(job, { ...unprocessable(error), runMs: 0 } as OutcomeData);
+      this.#finish(job, { ...unprocessable(error), runMs: 0 } as OutcomeData);
+      return undefined;
     }
-    this.#runs.set(job.key, { job, context });
-    this.#ran.add(job.type);
-    const attempt = async (): Promise<OutcomeData> => {
-      const ending = await withContext(context, () => this.#attempt(job, context));
-      const enqueue = context.enqueuedWith(ending.kind === "succeeded");
-      return { ...ending, runMs: performance.now() - began, ...(enqueue.length > 0 && { enqueue }) } as OutcomeData;
-    };
+  }
+
+  #watch(job: JobData, attempt: () => Promise<OutcomeData>): void {
     void (this.observe ? this.observe(job, attempt) : attempt()).then((outcome) => {
       this.#runs.delete(job.key);
       this.#finish(job, outcome);
     });
+  }
+
+  #outcome(ending: Ending, context: JobContext, began: number): OutcomeData {
+    const enqueue = context.enqueuedWith(ending.kind === "succeeded");
+    return { ...ending, runMs: performance.now() - began, ...(enqueue.length > 0 && { enqueue }) } as OutcomeData;
   }
 
   #finish(job: JobData, outcome: OutcomeData): void {
@@ -116,33 +156,83 @@ export class Runner {
   }
 
   /** Never rejects. */
-  async #attempt(job: JobData, context: JobContext): Promise<ReturnType<typeof endingOf>> {
-    const { task, handler } = this.handlers.get(job.type)!;
+  async #attempt(job: JobData, context: JobContext): Promise<Ending> {
+    const { handler } = this.handlers.get(job.type) as Extract<Registration, { batch?: undefined }>;
     let input: unknown;
     try {
-      input = decodeBody(job.payload, this.codecs) ?? {};
-      if (task.input) input = await validate(task.input, input, "input");
+      input = await this.#input(job);
     } catch (error) {
-      this.onFailed(job, error);
-      return unprocessable(error);
+      return this.#unusable(job, error);
     }
-    let value: unknown;
     try {
-      value = await handler(input as never, context);
+      return await this.#returned(job, await handler(input as never, context));
     } catch (error) {
-      const ending = endingOf(error, context, this.classifiers);
-      if (ending.kind === "failed" || error instanceof ThreadDied) this.onFailed(job, error);
-      return ending;
+      return this.#thrown(job, error, context);
     }
+  }
+
+  /** An ending for each, in order. Those whose input is no good are left out of the call. Never rejects. */
+  async #attemptBatch(members: { job: JobData; context: MemberContext }[], call: Call): Promise<Ending[]> {
+    const endings = new Map<MemberContext, Ending>();
+    for (const { job, context } of members) {
+      try {
+        context.input = await this.#input(job);
+      } catch (error) {
+        endings.set(context, this.#unusable(job, error));
+      }
+    }
+    const able = members.filter(({ context }) => !endings.has(context));
+    if (able.length > 0) {
+      const end = await this.#callBatch(able.map(({ context }) => context), call);
+      for (const [place, { job, context }] of able.entries()) endings.set(context, await end(job, context, place));
+    }
+    return members.map(({ context }) => endings.get(context)!);
+  }
+
+  /** Calls the handler; answers how each job has ended. */
+  async #callBatch(jobs: MemberContext[], call: Call): Promise<(job: JobData, context: MemberContext, place: number) => Ending | Promise<Ending>> {
+    const { handler } = this.handlers.get(jobs[0]!.type) as Extract<Registration, { batch: BatchRule }>;
+    const batch = (call.batch = new Batch(jobs));
+    batch.marked();
+    try {
+      const inputs = jobs.map(({ input }) => input);
+      const result = resultsOf(await withLog(batch, () => handler(inputs as never, batch as never)), jobs.length);
+      return (job, context, place) => this.#said(job, context, context.own ?? { succeeded: result(place) });
+    } catch (error) {
+      return (job, context) => this.#said(job, context, context.own ?? { failed: error });
+    }
+  }
+
+  #said(job: JobData, context: MemberContext, said: { succeeded?: unknown; failed?: unknown }): Ending | Promise<Ending> {
+    return "failed" in said ? this.#thrown(job, said.failed, context) : this.#returned(job, said.succeeded);
+  }
+
+  async #input(job: JobData): Promise<unknown> {
+    const { task } = this.handlers.get(job.type)!;
+    return validate(task.input, decodeBody(job.payload, this.codecs) ?? {}, "input");
+  }
+
+  async #returned(job: JobData, value: unknown): Promise<Ending> {
+    const { task } = this.handlers.get(job.type)!;
     try {
       // Only checked: a schema that transforms does so where the result is read.
-      if (task.output) await validate(task.output, value, "output");
+      await validate(task.output, value, "output");
       const result: Body | undefined = value === undefined ? undefined : encodeBody(value, "result", this.codecs);
       return { kind: "succeeded", result };
     } catch (error) {
-      this.onFailed(job, error);
-      return unprocessable(error);
+      return this.#unusable(job, error);
     }
+  }
+
+  #thrown(job: JobData, error: unknown, context: JobContext): Ending {
+    const ending = endingOf(error, context, this.classifiers);
+    if (ending.kind === "failed" || error instanceof ThreadDied) this.onFailed(job, error);
+    return ending;
+  }
+
+  #unusable(job: JobData, error: unknown): Ending {
+    this.onFailed(job, error);
+    return unprocessable(error);
   }
 }
 

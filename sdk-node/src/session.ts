@@ -74,7 +74,8 @@ export class Session {
     private readonly env: SessionEnv,
   ) {
     this.#leases = new Leases(config);
-    this.#prefetch = new Prefetch(config.concurrency, config.prefetch);
+    const largest = Math.max(0, ...Object.values(config.batches ?? {}).map(({ maxSize }) => maxSize));
+    this.#prefetch = new Prefetch(config.concurrency, config.prefetch, largest);
   }
 
   // ---- what the host reports ------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ export class Session {
     const isTell = (action: Action): boolean => action.do === "tell";
     const actions = [...this.#out.filter((action) => !isTell(action)), ...this.#out.filter(isTell)];
     this.#out = [];
-    return { actions, wakeAt: this.#wakeAt() };
+    return { actions, wakeAt: this.#wakeAt(now) };
   }
 
   // ---- the stream -----------------------------------------------------------------------------------------------
@@ -266,23 +267,35 @@ export class Session {
 
   /** Hands waiting jobs to free handlers. */
   #dispatch(now: number): void {
-    for (let lease = this.#leases.next(); lease && !this.#outbox.full; lease = this.#leases.next()) {
-      // Somebody else may have it by now; the next Welcome tells.
-      if (now >= lease.trustedUntil) return;
+    for (let leases = this.#leases.next(now); leases && !this.#outbox.full; leases = this.#leases.next(now)) {
+      // Somebody else may have one of them by now; the next Welcome tells.
+      if (leases.some(({ trustedUntil }) => now >= trustedUntil)) return;
+      const [lease] = leases as [Lease];
       const { type, id } = lease.job;
-      if (!this.#handles(type)) {
-        const reason = `no handler for ${type}`;
-        this.#note("warn", `${reason}: job ${id} goes back`);
-        this.#leases.unwait(lease);
-        this.#report(lease, { kind: "snoozed", delayMs: UNHANDLED_MS, reason, runMs: 0 }, now);
+      if (this.#handles(type)) {
+        this.#start(leases, now);
         continue;
       }
-      this.#leases.start(lease, now);
-      this.#started.push(lease.token);
-      this.#startedAt = Math.min(this.#startedAt, now);
-      this.#timeLimits.by(limitAt(lease));
-      this.#tell({ command: "run", job: lease.job });
+      const reason = `no handler for ${type}`;
+      this.#note("warn", `${reason}: job ${id} goes back`);
+      this.#leases.unwait(lease);
+      this.#report(lease, { kind: "snoozed", delayMs: UNHANDLED_MS, reason, runMs: 0 }, now);
     }
+  }
+
+  #start(leases: Lease[], now: number): void {
+    this.#leases.start(leases, now);
+    // A batch runs under the shortest of its timeouts.
+    const timeoutMs = Math.min(...leases.map(({ job }) => job.timeoutMs ?? Infinity));
+    for (const lease of leases) {
+      if (timeoutMs < Infinity) lease.job.timeoutMs = timeoutMs;
+      this.#started.push(lease.token);
+      this.#timeLimits.by(limitAt(lease));
+    }
+    this.#startedAt = Math.min(this.#startedAt, now);
+    const jobs = leases.map(({ job }) => job);
+    if (this.#leases.batched(jobs[0]!.type)) this.#tell({ command: "runBatch", jobs });
+    else this.#tell({ command: "run", job: jobs[0]! });
   }
 
   #handles(type: string): boolean {
@@ -549,9 +562,9 @@ export class Session {
     return this.#inventory.dueAt(this.#stream.deliveryTtlMs);
   }
 
-  #wakeAt(): number {
+  #wakeAt(now: number): number {
     if (this.#drain.stopped) return Infinity;
-    const at = Math.min(this.#timeLimits.at, this.#drain.wakeAt);
+    const at = Math.min(this.#timeLimits.at, this.#drain.wakeAt, this.#leases.gatheredAt(now));
     const { phase, connectAt, deadAt, dropAt } = this.#stream;
     if (phase === "none") return Math.min(at, connectAt);
     const due = phase === "open" && !this.#drain.closing ? Math.min(this.#frameDueAt(), this.#heartbeatDueAt()) : Infinity;

@@ -87,6 +87,8 @@ export function jobDataOf(lease: JobLease, key: number): JobData {
     attempt: lease.attempt,
     maxAttempts: lease.maxAttempts,
     delivery: lease.delivery,
+    crashes: lease.crashes,
+    fairnessKey: task?.fairnessKey ?? "",
     workflowId: task?.workflowId ?? "",
     node: task?.node ?? "",
     parentId: task?.parentId ?? "",

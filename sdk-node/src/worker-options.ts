@@ -3,9 +3,11 @@ import { hostname } from "node:os";
 import type { Classifier } from "./classifiers.js";
 import { spanOf, toMs, type Duration } from "./duration.js";
 import { InvalidArgument } from "./errors.js";
+import type { BatchRule } from "./gathering.js";
 import type { SessionConfig } from "./hello.js";
 import type { ThreadPool } from "./pool.js";
 import type { Registration } from "./runner.js";
+import type { AnyTask } from "./tasks.js";
 import type { Logger } from "./types.js";
 import { VERSION } from "./version.js";
 
@@ -95,12 +97,20 @@ export function sessionConfig(
   if (handlers.size === 0) throw new InvalidArgument("the worker has no handlers; call handle() before run()", { field: "handlers" });
   checkCount(concurrency, "concurrency", 1);
   if (prefetch !== undefined) checkCount(prefetch, "prefetch", 0);
+  const subscriptions = options.queues?.map((queue) => (typeof queue === "string" ? { queue } : queue)) ?? ownQueues(handlers, pools);
+  const batches: Record<string, BatchRule> = {};
+  for (const { task, batch } of handlers.values()) {
+    if (!batch) continue;
+    batches[task.name] = batch;
+    checkRoom(task, batch, options, concurrency);
+  }
   return {
     sessionId,
     workerId: workerId ?? `${hostname()}:${process.pid}`,
     types: [...handlers.keys()],
-    subscriptions: options.queues?.map((queue) => (typeof queue === "string" ? { queue } : queue)) ?? ownQueues(handlers, pools),
+    subscriptions,
     concurrency,
+    batches,
     typeConcurrency: Object.fromEntries([...pools].map(([type, { size }]) => [type, size])),
     ...(prefetch !== undefined && { prefetch }),
     graceMs: toMs(grace, "grace"),
@@ -116,6 +126,19 @@ export function sessionConfig(
       startTime: spanOf(Date.now() - performance.now()),
     },
   };
+}
+
+/** Refuses what would keep a batch from ever being full. */
+function checkRoom(task: AnyTask, { maxSize }: BatchRule, { prefetch, queues }: WorkerOptions, concurrency: number): void {
+  const says = `${task.name} runs up to ${maxSize} jobs in one call`;
+  if (prefetch !== undefined && concurrency + prefetch < maxSize) {
+    const hint = `leave prefetch out, or set it to ${maxSize - concurrency} or more`;
+    throw new InvalidArgument(`${says}, and this worker holds ${concurrency + prefetch} (concurrency + prefetch): ${hint}`, { reason: "INVALID_FIELD", field: "prefetch" });
+  }
+  for (const queue of queues ?? []) {
+    if (typeof queue === "string" || queue.queue !== (task.options.queue ?? task.name) || (queue.maxSlots ?? Infinity) >= maxSize) continue;
+    throw new InvalidArgument(`${says}, and of queue ${queue.queue} it may hold ${queue.maxSlots}`, { reason: "INVALID_FIELD", field: "queues.maxSlots" });
+  }
 }
 
 /** The queues of the handlers' tasks. One that feeds thread pools alone gets no more jobs than these can run. */

@@ -1,6 +1,7 @@
 // The worker: takes jobs from the server and runs their handlers.
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { batchRule, type BatchHandler, type BatchOptions } from "./batch.js";
 import { http, type Classifier } from "./classifiers.js";
 import { insideOf, type Client } from "./client.js";
 import type { JobContext } from "./context.js";
@@ -90,13 +91,42 @@ export class Worker extends EventEmitter<WorkerEvents> {
    */
   handle(task: AnyTask | string, module: URL, options?: ThreadOptions): this;
   handle(task: AnyTask | string, handler: Handler<any, unknown> | URL, options: ThreadOptions = {}): this {
-    const registered = typeof task === "string" ? defineTask(task) : task;
-    if (this.#finished) throw new InvalidArgument(`${registered.name}: register handlers before run()`, { field: "task" });
-    if (this.#handlers.has(registered.name)) throw new InvalidArgument(`${registered.name} has a handler already`, { field: "task" });
+    const registered = this.#unhandled(task);
     if (typeof handler === "function") this.#handlers.set(registered.name, { task: registered, handler });
     else if (handler instanceof URL) this.#pooled(registered, new ThreadPool(handler, options, this.#options));
     else throw new InvalidArgument(`${registered.name}: a handler is a function, or the URL of a module`, { field: "handler" });
     return this;
+  }
+
+  /**
+   * Registers a handler that runs up to `maxSize` jobs in one call: those that are there, and those that come within `linger`
+   * of the first. Each job keeps its own lease, attempts, retries and outcome: see `BatchHandler`, and `ctx.jobs[i].fail(error)`
+   * for single ones. The call counts as one of `concurrency`, and runs under the shortest timeout of its jobs. A job that is
+   * cancelled is marked, and the call goes on unless all are. A job whose worker vanished with it runs alone from then on.
+   *
+   * ```ts
+   * worker.handleBatch(index, { maxSize: 50, linger: "100ms" }, async (documents) => search.bulk(documents));
+   * ```
+   */
+  handleBatch<Input, Output, Parsed, Returned>(
+    task: Task<Input, Output, Parsed, Returned>,
+    options: BatchOptions,
+    handler: BatchHandler<Parsed, NoInfer<Returned>>,
+  ): this;
+  handleBatch(type: string, options: BatchOptions, handler: BatchHandler<any, unknown>): this;
+  handleBatch(task: AnyTask | string, options: BatchOptions, handler: BatchHandler<any, unknown>): this {
+    const registered = this.#unhandled(task);
+    const batch = batchRule(options);
+    if (typeof handler !== "function") throw new InvalidArgument(`${registered.name}: a batch handler is a function`, { field: "handler" });
+    this.#handlers.set(registered.name, { task: registered, handler, batch });
+    return this;
+  }
+
+  #unhandled(task: AnyTask | string): AnyTask {
+    const registered = typeof task === "string" ? defineTask(task) : task;
+    if (this.#finished) throw new InvalidArgument(`${registered.name}: register handlers before run()`, { field: "task" });
+    if (this.#handlers.has(registered.name)) throw new InvalidArgument(`${registered.name} has a handler already`, { field: "task" });
+    return registered;
   }
 
   #pooled(task: AnyTask, pool: ThreadPool): void {

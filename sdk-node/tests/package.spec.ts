@@ -39,13 +39,13 @@ describe("package", () => {
     const sources = readdirSync(join(ROOT, "src")).filter((file) => file.endsWith(".ts") && !file.endsWith(".spec.ts"));
     const knows = (pattern: RegExp) => sources.filter((file) => pattern.test(read(`src/${file}`)));
     assert.deepEqual(knows(/@grpc\//), ["transport.ts"]);
-    for (const file of ["session.ts", "drain.ts", "hello.ts", "inventory.ts", "lease.ts", "leases.ts", "outbox.ts", "prefetch.ts", "reports.ts", "stream-state.ts", "time-limits.ts", "wire.ts"]) {
+    for (const file of ["session.ts", "drain.ts", "gathering.ts", "hello.ts", "inventory.ts", "lease.ts", "leases.ts", "outbox.ts", "prefetch.ts", "reports.ts", "stream-state.ts", "time-limits.ts", "wire.ts"]) {
       assert.doesNotMatch(read(`src/${file}`), /from "node:|performance\.now|Date\.now|setTimeout|setImmediate|Math\.random|process\./, file);
     }
   });
 
   it("shows no protobuf type and no lease token in its public declarations", () => {
-    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "classifiers", "directives", "duration", "schedules", "schedule-types", "signature", "bulk", "worker-options"]) {
+    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "classifiers", "directives", "duration", "schedules", "schedule-types", "signature", "bulk", "batch", "worker-options"]) {
       const declarations = read(`dist/${file}.d.ts`);
       assert.equal(read(`dist/${file}.d.cts`).replaceAll(".cjs", ".js").replaceAll(".d.cts", ".d.ts"), declarations, file);
       assert.doesNotMatch(declarations, /lease_?token/i, file);

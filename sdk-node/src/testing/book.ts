@@ -10,6 +10,7 @@ import {
 } from "../gen/jobwire/v1/job_pb.js";
 import { EnqueueStatus, JobResultSchema, type JobResult } from "../gen/jobwire/v1/job_service_pb.js";
 import { JobLeaseSchema, type JobLease } from "../gen/jobwire/v1/worker_service_pb.js";
+import type { BatchRule } from "../gathering.js";
 import type { OutcomeData, RunnerEvent } from "../messages.js";
 import { payloadInit } from "../spec.js";
 import { logLineInit, outcomeArm, progressInit } from "../wire.js";
@@ -110,6 +111,16 @@ export class Book {
     return best;
   }
 
+  /** The jobs that run in one call with `first`, itself among them: those that are due as well, in order. */
+  companions(first: Entry, now: number, { maxSize, byKey }: BatchRule): Entry[] {
+    const { type, queue, fairnessKey } = first.spec;
+    const fits = ({ spec, dueAt }: Entry) =>
+      spec.type === type && dueAt <= now && (!byKey || (spec.queue === queue && spec.fairnessKey === fairnessKey));
+    const others = [...this.#waiting].filter((entry) => entry !== first && fits(entry));
+    others.sort((a, b) => (before(a.dueAt, a, { at: b.dueAt, entry: b }) ? -1 : 1));
+    return [first, ...others].slice(0, maxSize);
+  }
+
   /** Jobs whose time has come, and that nobody took, are ready. */
   ripen(now: number): void {
     for (const entry of this.#waiting) {
@@ -134,7 +145,7 @@ export class Book {
       leaseToken: entry.id,
       task: {
         id: entry.id, type: spec.type, payload: spec.payload, headers: spec.headers, queue: spec.queue,
-        priority: spec.priority, tags: spec.tags, createTime: spanOf(entry.createdAt),
+        priority: spec.priority, tags: spec.tags, createTime: spanOf(entry.createdAt), fairnessKey: spec.fairnessKey,
       },
       attempt: entry.failures + 1,
       maxAttempts: maxAttempts(entry),

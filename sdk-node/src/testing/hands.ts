@@ -1,5 +1,6 @@
 // A worker's handlers at work without a session: one attempt at a time is asked for, and its outcome comes back.
 import { insideOf } from "../client.js";
+import type { BatchRule } from "../gathering.js";
 import type { JobData, OutcomeData, RunnerEvent } from "../messages.js";
 import { Runner, type Registration } from "../runner.js";
 import { workerInside, type Worker } from "../worker.js";
@@ -21,6 +22,18 @@ export class Hands {
   /** Types that it has handlers for, now. */
   get types(): Iterable<string> {
     return this.#handlers.keys();
+  }
+
+  /** Which jobs of this type it runs in one call, if it does. */
+  batch(type: string): BatchRule | undefined {
+    return this.#handlers.get(type)?.batch;
+  }
+
+  /** Runs them in one call, as `attempt` does one; an outcome for each. */
+  attemptBatch(jobs: JobData[], reports: Report[]): Promise<OutcomeData[]> {
+    const outcomes = jobs.map((job, i) => new Promise<OutcomeData>((finish) => this.#attempts.set(job.key, { report: reports[i]!, finish })));
+    this.#runner.obey({ command: "runBatch", jobs });
+    return Promise.all(outcomes);
   }
 
   /** Never rejects: whatever the handler does is an outcome. */

@@ -5,7 +5,7 @@ import { EnqueueStatus } from "../gen/jobwire/v1/job_service_pb.js";
 import { jobDataOf } from "../wire.js";
 import type { Worker } from "../worker.js";
 import { Book, type Entry, type Put } from "./book.js";
-import { Hands } from "./hands.js";
+import { Hands, type Report } from "./hands.js";
 
 /** Attempts that one `run`, `advance` or inline enqueue may make: more are taken for a job that calls itself for ever. */
 const ATTEMPTS_MAX = 10_000;
@@ -109,13 +109,20 @@ export class Simulation {
 
   async #attempt(entry: Entry): Promise<void> {
     const hands = this.#handsOf(entry.spec.type)!;
-    const key = this.#keys++;
-    this.#running.set(entry.id, { hands, key });
-    const job = jobDataOf(this.book.lease(entry, this.now), key);
-    const outcome = await hands.attempt(job, (event) => this.book.report(entry, event));
-    this.#running.delete(entry.id);
-    this.book.settle(entry, outcome, this.now);
-    for (const spec of outcome.enqueue ?? []) await this.#putBeside(spec);
+    const batch = hands.batch(entry.spec.type);
+    const entries = batch && !this.inline ? this.book.companions(entry, this.now, batch) : [entry];
+    const jobs = entries.map((one) => {
+      const key = this.#keys++;
+      this.#running.set(one.id, { hands, key });
+      return jobDataOf(this.book.lease(one, this.now), key);
+    });
+    const reports = entries.map((one): Report => (event) => this.book.report(one, event));
+    const outcomes = batch ? await hands.attemptBatch(jobs, reports) : [await hands.attempt(jobs[0]!, reports[0]!)];
+    for (const [i, outcome] of outcomes.entries()) {
+      this.#running.delete(entries[i]!.id);
+      this.book.settle(entries[i]!, outcome, this.now);
+      for (const spec of outcome.enqueue ?? []) await this.#putBeside(spec);
+    }
   }
 
   /** Jobs that go with an outcome: a conflict drops the newcomer. */
