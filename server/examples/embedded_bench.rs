@@ -104,6 +104,7 @@ fn job(args: &Args) -> NewJob {
         priority: 0,
         start: Start::Now,
         expire_ms: 0,
+        deadline_ms: 0,
         create_ms: 0,
         content: 1,
         unique: None,

@@ -77,6 +77,7 @@ fn new_job(rng: &mut StdRng) -> NewJob {
         priority: rng.random_range(-4..=4),
         start: Start::Now,
         expire_ms: 0,
+        deadline_ms: 0,
         create_ms: 0,
         content: 7,
         unique: None,

@@ -51,6 +51,7 @@ fn job(store: &RedisStore, queue: &QueueName, proposal: Uuid) -> NewJob {
         priority: 0,
         start: Start::Now,
         expire_ms: 0,
+        deadline_ms: 0,
         create_ms: 1,
         content: 7,
         unique: None,

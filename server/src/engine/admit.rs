@@ -53,6 +53,7 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         timeout_ms: spec.timeout_ms.unwrap_or(defaults.timeout_ms),
         retention_ms: spec.retention_ms.unwrap_or(defaults.retention_ms),
         dead_retention_ms: spec.dead_retention_ms.unwrap_or(defaults.dead_retention_ms),
+        heartbeat_ms: spec.heartbeat_ms,
     };
     let start_ms = starts_at(spec.start, now_ms);
     let expire_ms = match expiry {
@@ -78,6 +79,7 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         priority: spec.priority,
         start: spec.start,
         expire_ms,
+        deadline_ms: spec.total_ms.map_or(0, |ms| now_ms.saturating_add(ms)),
         create_ms: now_ms,
         content,
         unique: keys.unique,

@@ -4,9 +4,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{dispatch::Freed, settle::Known};
+use super::{dispatch::Freed, settle::Known, transition::Bound};
 use crate::model::{
     ids::{JobId, LeaseToken, QueueName},
+    time::Now,
     worker::CancelReason,
 };
 
@@ -23,6 +24,8 @@ pub struct Lease {
     pub read: bool,
     /// Monotonic, when its handler started. In a [`Table`] only [`Table::started`] sets it.
     pub started_ms: Option<i64>,
+    /// Monotonic, when its handler was heard of last: its start, its progress.
+    pub heard_ms: i64,
     /// Monotonic, when it was issued and when the worker named it last.
     pub issued_ms: i64,
     pub named_ms: i64,
@@ -39,6 +42,11 @@ pub struct Lease {
 impl Lease {
     pub fn token(&self) -> LeaseToken {
         LeaseToken { job: self.known.meta.id, secret: self.secret }
+    }
+
+    /// What its handler has run past, and by how much. `None` = nothing, or it has not started.
+    pub fn overran(&self, now: Now) -> Option<(Bound, i64)> {
+        self.known.overran(now.mono_ms - self.started_ms?, now.mono_ms - self.heard_ms, now.wall_ms)
     }
 }
 
@@ -111,6 +119,7 @@ impl Table {
         lease.named_ms = now_ms;
         if lease.started_ms.is_none() {
             lease.started_ms = Some(now_ms);
+            lease.heard_ms = now_ms;
             self.running += 1;
         }
     }

@@ -28,7 +28,7 @@ use super::{
     sessions::{Leases, Stats},
     settle::{Holder, Known, Settled, Settling},
     spread,
-    transition::{Event as Happened, short},
+    transition::{Event as Happened, allowance_ms, short},
 };
 use crate::{
     check,
@@ -385,7 +385,7 @@ impl Session {
     // What arrives from elsewhere.
 
     fn deliver(&mut self, jobs: Vec<Leased>) {
-        let now_ms = self.inner.mono_ms();
+        let (now_ms, wall_ms) = (self.inner.mono_ms(), self.inner.wall_ms());
         let mut damaged = Vec::new();
         for job in jobs {
             let bytes = size(&job);
@@ -403,7 +403,8 @@ impl Session {
                 attempt: meta.failures + 1,
                 max_attempts: body.policy.retry.max_attempts,
                 delivery: meta.delivery,
-                timeout_ms: body.policy.timeout_ms,
+                timeout_ms: allowance_ms(&meta, &body.policy, wall_ms),
+                heartbeat_ms: body.policy.heartbeat_ms,
                 checkpoint,
                 last_failure: last_failure.map(|failure| short(&failure)),
                 wait_ms: (meta.start_ms - meta.ready_ms).max(0),
@@ -417,6 +418,7 @@ impl Session {
                 frame: 0,
                 read: false,
                 started_ms: None,
+                heard_ms: now_ms,
                 issued_ms: now_ms,
                 named_ms: now_ms,
                 renewed: false,

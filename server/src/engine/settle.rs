@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Inner, admit, clock,
     meters::Batch,
-    transition::{Event, Subject, decide},
+    transition::{Bound, Event, Subject, decide},
 };
 use crate::{
     model::{
@@ -26,6 +26,18 @@ pub struct Known {
     /// As it was leased, so RUNNING.
     pub meta: Meta,
     pub policy: Policy,
+}
+
+impl Known {
+    /// What an attempt that has run for so long, and was silent for so long, has run past, and by how much.
+    pub fn overran(&self, run_ms: i64, silent_ms: i64, wall_ms: i64) -> Option<(Bound, i64)> {
+        let Self { meta, policy } = self;
+        let silence = policy.heartbeat_ms.map(|most_ms| (Bound::Silence, silent_ms - most_ms));
+        let total = (meta.deadline_ms != 0).then_some((Bound::Total, wall_ms - meta.deadline_ms));
+        let bounds = [silence, total, Some((Bound::Timeout, run_ms - policy.timeout_ms))];
+        let furthest = bounds.into_iter().flatten().max_by_key(|(_, over_ms)| *over_ms)?;
+        (furthest.1 >= 0).then_some(furthest)
+    }
 }
 
 /// One reported outcome on its way into the store.

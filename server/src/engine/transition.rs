@@ -10,7 +10,8 @@
 //! | its worker vanished | RUNNING | READY (a crash if it had started), DEAD beyond `max_crashes` |
 //! | the grace of a cancel is over | RUNNING | CANCELLED |
 //! | the time has come | SCHEDULED, RETRYING | READY |
-//! | it expired | waiting | EXPIRED |
+//! | it expired, or its time from enqueue to the end is over | waiting | EXPIRED |
+//! | an attempt failed after that | leased | EXPIRED |
 //! | it was kept for long enough | ended | gone |
 //!
 //! Under a cancel request whatever would run the job again ends it as CANCELLED instead.
@@ -34,6 +35,33 @@ pub struct Subject<'a> {
     pub session_id: &'a str,
 }
 
+/// What an attempt is held to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Its own `timeout`.
+    Timeout,
+    /// `heartbeat_timeout`: it has to show that it is alive.
+    Silence,
+    /// The job's `total_timeout`.
+    Total,
+}
+
+impl Bound {
+    /// What is said of an attempt that ran past it.
+    pub fn message(self, meta: &Meta, policy: &Policy) -> String {
+        let seconds = |ms: i64| ms as f64 / 1_000.0;
+        match self {
+            Self::Timeout => format!("ran longer than its timeout of {} s", seconds(policy.timeout_ms)),
+            Self::Silence => {
+                format!("no progress for longer than {} s", seconds(policy.heartbeat_ms.unwrap_or_default()))
+            }
+            Self::Total => {
+                format!("not finished within its total_timeout of {} s", seconds(meta.deadline_ms - meta.create_ms))
+            }
+        }
+    }
+}
+
 /// What happened.
 #[expect(clippy::large_enum_variant, reason = "decided on where it is made; few are alive at a time")]
 #[derive(Clone, Debug)]
@@ -42,8 +70,8 @@ pub enum Event {
     Reported { ended: Ended, run_ms: Option<i64>, checkpoint: Option<Payload>, effects: Vec<Effect> },
     /// The worker vanished: the lease ran out, or the worker named it no more.
     Lost { started: bool },
-    /// The attempt ran past its timeout and its worker did not end it.
-    TimedOut,
+    /// The attempt ran past this and its worker did not end it.
+    Overran(Bound),
     /// Nobody connected here handles the type.
     Unhandled { delay_ms: i64 },
     /// Something is due.
@@ -59,8 +87,12 @@ pub fn decide(job: Subject<'_>, event: Event, now_ms: i64, share: f64) -> Option
         }
         (State::Running, Event::Lost { started }) => lost(job, started, now_ms),
         (State::Running, Event::Due(DueKind::Lease)) => lost(job, job.meta.started, now_ms),
-        (State::Running, Event::TimedOut) => {
-            let failure = Failure::new(FailureKind::Timeout, timeout_message(job.policy.timeout_ms));
+        (State::Running, Event::Overran(bound)) => {
+            let kind = match bound {
+                Bound::Timeout | Bound::Total => FailureKind::Timeout,
+                Bound::Silence => FailureKind::Stalled,
+            };
+            let failure = Failure::new(kind, bound.message(job.meta, job.policy));
             let ended = Ended::Failed { failure, action: FailureAction::Policy, retry_delay_ms: None };
             reported(job, ended, Told::default(), now_ms, share)
         }
@@ -78,9 +110,7 @@ pub fn decide(job: Subject<'_>, event: Event, now_ms: i64, share: f64) -> Option
             Act::Ready { front: false, crashed: false, attempt: None, checkpoint: None }
         }
         (State::Scheduled | State::Retrying | State::Blocked | State::Ready, Event::Due(DueKind::Expire)) => {
-            let failure = Failure::new(FailureKind::Expired, "not started in time");
-            let outcome = Outcome { result: None, failure: Some(failure), last: None };
-            finish(job.policy, State::Expired, outcome, Vec::new())
+            expired(job, now_ms)
         }
         (
             State::Succeeded | State::Dead | State::Cancelled | State::Expired | State::Discarded,
@@ -88,12 +118,12 @@ pub fn decide(job: Subject<'_>, event: Event, now_ms: i64, share: f64) -> Option
         ) => Act::Delete,
         (State::Running, Event::Due(DueKind::Start | DueKind::Expire | DueKind::Trim))
         | (State::Ready, Event::Due(DueKind::Start | DueKind::Lease | DueKind::Cancel | DueKind::Trim))
-        | (State::Ready, Event::Lost { .. } | Event::TimedOut | Event::Unhandled { .. })
+        | (State::Ready, Event::Lost { .. } | Event::Overran(_) | Event::Unhandled { .. })
         | (
             State::Scheduled | State::Retrying | State::Blocked,
             Event::Reported { .. }
             | Event::Lost { .. }
-            | Event::TimedOut
+            | Event::Overran(_)
             | Event::Unhandled { .. }
             | Event::Due(DueKind::Lease | DueKind::Cancel | DueKind::Trim),
         )
@@ -102,7 +132,7 @@ pub fn decide(job: Subject<'_>, event: Event, now_ms: i64, share: f64) -> Option
             State::Succeeded | State::Dead | State::Cancelled | State::Expired | State::Discarded,
             Event::Reported { .. }
             | Event::Lost { .. }
-            | Event::TimedOut
+            | Event::Overran(_)
             | Event::Unhandled { .. }
             | Event::Due(DueKind::Start | DueKind::Lease | DueKind::Cancel | DueKind::Expire),
         ) => return None,
@@ -120,6 +150,14 @@ pub fn cancel(meta: &Meta, policy: &Policy, reason: &str, grace_ms: Option<i64>)
         }
         State::Running => Some(Act::RequestCancel { reason: reason.to_owned(), grace_ms }),
         State::Succeeded | State::Dead | State::Cancelled | State::Expired | State::Discarded => None,
+    }
+}
+
+/// How long the next attempt may run: its `timeout`, or what `total_timeout` leaves of it.
+pub fn allowance_ms(meta: &Meta, policy: &Policy, now_ms: i64) -> i64 {
+    match meta.deadline_ms {
+        0 => policy.timeout_ms,
+        deadline_ms => policy.timeout_ms.min(deadline_ms - now_ms).max(1),
     }
 }
 
@@ -157,13 +195,17 @@ fn reported(job: Subject<'_>, ended: Ended, told: Told, now_ms: i64, share: f64)
         }
         Ended::Failed { failure, action, retry_delay_ms } => {
             let how = match failure.kind {
-                FailureKind::Timeout => AttemptResult::TimedOut,
+                FailureKind::Timeout | FailureKind::Stalled => AttemptResult::TimedOut,
                 _ => AttemptResult::Failed,
             };
             let next = after_failure(&job.policy.retry, job.meta.failures + 1, &failure, action, retry_delay_ms, share);
             let last = attempt(job, how, Some(&failure), run_ms, now_ms);
+            // An attempt whose time the deadline cut short ends there, and so does one that would be followed by another.
+            let cut = job.meta.is_overdue(now_ms)
+                && (failure.kind == FailureKind::Timeout || matches!(next, Next::Retry { .. }));
             let outcome = Outcome { result: None, failure: Some(failure), last: Some(last) };
             match next {
+                _ if cut => finish(job.policy, State::Expired, outcome, effects),
                 Next::Retry { delay_ms } => Act::Later {
                     to: State::Retrying,
                     delay_ms,
@@ -208,6 +250,17 @@ fn lost(job: Subject<'_>, started: bool, now_ms: i64) -> Act {
         return finish(job.policy, State::Dead, outcome, Vec::new());
     }
     Act::Ready { front: true, crashed: true, attempt: Some(last), checkpoint: None }
+}
+
+/// A job that waited for too long. The latest failure stays, if there is one and the job had its chance.
+fn expired(job: Subject<'_>, now_ms: i64) -> Act {
+    let message = match job.meta.is_overdue(now_ms) {
+        true if job.meta.failures > 0 => None,
+        true => Some(Bound::Total.message(job.meta, job.policy)),
+        false => Some("not started in time".to_owned()),
+    };
+    let failure = message.map(|message| Failure::new(FailureKind::Expired, message));
+    finish(job.policy, State::Expired, Outcome { result: None, failure, last: None }, Vec::new())
 }
 
 fn cancelled(job: Subject<'_>, run_ms: Option<i64>, now_ms: i64) -> Act {
@@ -266,10 +319,6 @@ fn cancel_message(reason: &str) -> String {
     if reason.is_empty() { "cancelled".to_owned() } else { format!("cancelled: {reason}") }
 }
 
-fn timeout_message(timeout_ms: i64) -> String {
-    format!("ran longer than its timeout of {} s", timeout_ms as f64 / 1_000.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,6 +346,7 @@ mod tests {
             start_ms: NOW - 100,
             finish_ms: 0,
             expire_ms: 0,
+            deadline_ms: 0,
             purge_ms: 0,
             cancel: None,
             version: 2,
@@ -438,7 +488,7 @@ mod tests {
     #[test]
     fn a_timeout_is_a_failure_by_the_policy_and_says_so() {
         let Some(Act::Later { to, counts, outcome, .. }) =
-            act(&meta(State::Running), &Policy::default(), Event::TimedOut)
+            act(&meta(State::Running), &Policy::default(), Event::Overran(Bound::Timeout))
         else {
             panic!("attempts are left")
         };
@@ -449,10 +499,67 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_handler_fails_as_stalled() {
+        let policy = Policy { heartbeat_ms: Some(1_500), ..Policy::default() };
+        let Some(Act::Later { outcome, .. }) = act(&meta(State::Running), &policy, Event::Overran(Bound::Silence))
+        else {
+            panic!("attempts are left")
+        };
+        let outcome = outcome.expect("the failure is kept");
+        assert_eq!(outcome.last.map(|last| last.result), Some(AttemptResult::TimedOut));
+        let failure = outcome.failure.expect("with a failure");
+        assert_eq!(
+            (failure.kind, failure.message.as_str()),
+            (FailureKind::Stalled, "no progress for longer than 1.5 s")
+        );
+    }
+
+    #[test]
+    fn past_the_deadline_a_job_ends_as_expired_unless_it_has_ended_better() {
+        let overdue = Meta { deadline_ms: NOW, ..meta(State::Running) };
+        let table = [
+            (reported(failed("no")), "EXPIRED"),
+            (Event::Overran(Bound::Total), "EXPIRED"),
+            (reported(Ended::Succeeded { result: None }), "SUCCEEDED"),
+            (reported(Ended::Cancelled { reason: String::new() }), "CANCELLED"),
+        ];
+        for (event, expected) in table {
+            assert_eq!(outcome(&act(&overdue, &Policy::default(), event.clone())), expected, "{event:?}");
+        }
+        // The last attempt: a failure of its own is no less the reason, a cut one is the deadline's.
+        let once = Policy { retry: RetryPolicy { max_attempts: 1, ..RetryPolicy::default() }, ..Policy::default() };
+        assert_eq!(outcome(&act(&overdue, &once, reported(failed("no")))), "DEAD");
+        assert_eq!(outcome(&act(&overdue, &once, Event::Overran(Bound::Total))), "EXPIRED");
+        let early = Meta { deadline_ms: NOW + 1, ..meta(State::Running) };
+        assert_eq!(outcome(&act(&early, &Policy::default(), reported(failed("no")))), "RETRYING+1");
+    }
+
+    #[test]
+    fn who_waits_past_the_deadline_keeps_the_latest_failure() {
+        let expire = |meta: &Meta| match act(meta, &Policy::default(), Event::Due(DueKind::Expire)) {
+            Some(Act::Finish { to: State::Expired, outcome, .. }) => outcome.failure.map(|failure| failure.message),
+            other => panic!("not expired: {other:?}"),
+        };
+        let overdue = Meta { deadline_ms: NOW, ..meta(State::Retrying) };
+        assert_eq!(expire(&overdue).as_deref(), Some("not finished within its total_timeout of 0.5 s"));
+        assert_eq!(expire(&Meta { failures: 1, ..overdue }), None, "what is stored stays");
+        assert_eq!(expire(&meta(State::Ready)).as_deref(), Some("not started in time"));
+    }
+
+    #[test]
+    fn an_attempt_gets_what_the_deadline_leaves() {
+        let policy = Policy { timeout_ms: 1_000, ..Policy::default() };
+        for (deadline_ms, expected) in [(0, 1_000), (NOW + 5_000, 1_000), (NOW + 400, 400), (NOW - 1, 1)] {
+            let meta = Meta { deadline_ms, ..meta(State::Running) };
+            assert_eq!(allowance_ms(&meta, &policy, NOW), expected, "{deadline_ms}");
+        }
+    }
+
+    #[test]
     fn nothing_moves_a_terminal_job_but_its_trimming() {
         for state in crate::model::state::StateSet::TERMINAL.iter() {
             let mut events: Vec<Event> = every_ending().into_iter().map(reported).collect();
-            events.extend([Event::TimedOut, Event::Lost { started: true }, Event::Due(DueKind::Lease)]);
+            events.extend([Event::Overran(Bound::Timeout), Event::Lost { started: true }, Event::Due(DueKind::Lease)]);
             for event in events {
                 assert_eq!(act(&meta(state), &Policy::default(), event.clone()), None, "{state:?} {event:?}");
             }

@@ -7,16 +7,20 @@ use super::{
     Engine, LeaseRequest,
     dispatch::{Event as ToDispatch, Joining, Types, Window},
     session,
-    settle::{Holder, Settling},
-    transition::short,
+    settle::{Holder, Known, Settling},
+    transition::{Bound, Event, allowance_ms, short},
 };
 use crate::{
     model::{
-        ids::LeaseToken,
-        job::FailureKind,
+        ids::{JobId, LeaseToken},
+        job::{FailureKind, Meta, Parts, Record},
         limits::STORE_BATCH,
         op::{Act, Guard, Leased, Op, Verdict},
-        worker::{CancelOrder, Ended, FailureAction, JobLease, LogReport, ProgressReport, Rejection, Report},
+        state::State,
+        worker::{
+            CancelOrder, Ended, FailureAction, JobLease, LogReport, OVERRUN_ORDER_MS, OVERRUN_SETTLE_MS,
+            ProgressReport, Rejection, Report,
+        },
     },
     store::StoreError,
 };
@@ -69,6 +73,7 @@ impl Engine {
             act: Act::Extend { lease_ms, started: true, progress: None, checkpoint: None },
         };
         let verdicts = self.0.apply(jobs.iter().map(extend).collect()).await?;
+        let wall_ms = self.wall_ms();
         let mut leases = Vec::with_capacity(jobs.len());
         let mut damaged = Vec::new();
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
@@ -80,7 +85,8 @@ impl Engine {
                     attempt: job.meta.failures + 1,
                     max_attempts: body.policy.retry.max_attempts,
                     delivery: job.meta.delivery,
-                    timeout_ms: body.policy.timeout_ms,
+                    timeout_ms: allowance_ms(&job.meta, &body.policy, wall_ms),
+                    heartbeat_ms: body.policy.heartbeat_ms,
                     checkpoint: job.checkpoint,
                     last_failure: job.last_failure.map(|failure| short(&failure)),
                     wait_ms: (job.meta.start_ms - job.meta.ready_ms).max(0),
@@ -131,7 +137,8 @@ impl Engine {
         Ok(rejections)
     }
 
-    /// Renews leases: those that are lost or settled, and orders to stop.
+    /// Renews leases: those that are lost or settled, and orders to stop. No session looks after the time of such jobs, so
+    /// it is looked at here: who runs past it is ordered to stop, and in the end loses the lease.
     pub async fn extend(
         &self,
         tokens: Vec<LeaseToken>,
@@ -144,17 +151,41 @@ impl Engine {
         };
         let verdicts = self.0.apply(tokens.iter().map(op).collect()).await?;
         let wall_ms = self.wall_ms();
-        let (mut lost, mut cancels) = (Vec::new(), Vec::new());
+        let (mut alive, mut lost, mut cancels) = (Vec::new(), Vec::new(), Vec::new());
         for (token, verdict) in tokens.into_iter().zip(verdicts) {
             match verdict {
-                Verdict::Done(facts) => {
-                    cancels.extend(facts.cancel.map(|request| CancelOrder::requested(token, &request, wall_ms)));
-                }
+                Verdict::Done(facts) => match facts.cancel {
+                    Some(request) => cancels.push(CancelOrder::requested(token, &request, wall_ms)),
+                    None => alive.push(token),
+                },
                 _ => lost.push(token),
             }
         }
+        let ids: Vec<JobId> = alive.iter().map(|token| token.job).collect();
+        let records = self.0.store.get(&ids, Parts { body: true, progress: true, ..Parts::META }).await?;
+        let mut settled = Vec::new();
+        for (token, record) in alive.into_iter().zip(records) {
+            let Some((known, bound, over_ms)) = record.and_then(|record| overran(record, wall_ms)) else { continue };
+            if over_ms >= OVERRUN_SETTLE_MS {
+                settled.push((token, known, Event::Overran(bound)));
+                lost.push(token);
+            } else if over_ms >= OVERRUN_ORDER_MS {
+                cancels.push(CancelOrder::overran(token, bound.message(&known.meta, &known.policy)));
+            }
+        }
+        self.0.give_back(&Holder::default(), settled).await?;
         Ok((lost, cancels))
     }
+}
+
+/// What the attempt with this record has run past, and by how much.
+fn overran(record: Record, now_ms: i64) -> Option<(Known, Bound, i64)> {
+    let Record { meta, body, progress, .. } = record;
+    let known = Known { meta: Meta { state: State::Running, ..meta }, policy: body?.policy };
+    let start_ms = known.meta.start_ms;
+    let heard_ms = progress.map_or(start_ms, |progress| progress.update_ms.max(start_ms));
+    let (bound, over_ms) = known.overran(now_ms - start_ms, now_ms - heard_ms, now_ms)?;
+    Some((known, bound, over_ms))
 }
 
 fn unprocessable(token: LeaseToken) -> Settling {

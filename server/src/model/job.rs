@@ -62,6 +62,10 @@ pub struct JobSpec {
     pub start: Start,
     pub expiry: Option<Expiry>,
     pub timeout_ms: Option<i64>,
+    /// Longest silence of a running attempt; `None` = no limit.
+    pub heartbeat_ms: Option<i64>,
+    /// Longest time from enqueue to the end; `None` = no limit.
+    pub total_ms: Option<i64>,
     pub retry: RetrySpec,
     pub tags: Vec<String>,
     pub retention_ms: Option<i64>,
@@ -148,11 +152,7 @@ impl Body {
 
     /// `version (1) · length of the policy (4, little endian; 0 = the defaults) · policy · task`.
     pub fn encode(&self) -> Bytes {
-        let policy = if self.policy == Policy::default() {
-            Vec::new()
-        } else {
-            postcard::to_stdvec(&self.policy).expect("a policy always encodes")
-        };
+        let policy = if self.policy == Policy::default() { Vec::new() } else { self.policy.encode() };
         let mut out = Vec::with_capacity(5 + policy.len() + self.task.len());
         out.push(Self::VERSION);
         out.extend_from_slice(&(policy.len() as u32).to_le_bytes());
@@ -169,11 +169,7 @@ impl Body {
         }
         let length = u32::from_le_bytes(head[1..].try_into().expect("4 of 5 bytes")) as usize;
         let end = length.checked_add(5).filter(|end| *end <= bytes.len()).ok_or(DamagedBody)?;
-        let policy = if length == 0 {
-            Policy::default()
-        } else {
-            postcard::from_bytes(&bytes[5..end]).map_err(|_| DamagedBody)?
-        };
+        let policy = if length == 0 { Policy::default() } else { Policy::decode(&bytes[5..end]).ok_or(DamagedBody)? };
         Ok(Self { policy, task: bytes.slice(end..) })
     }
 }
@@ -313,6 +309,8 @@ pub struct Meta {
     pub finish_ms: i64,
     /// 0 = does not expire.
     pub expire_ms: i64,
+    /// When it has to have ended, wall clock; 0 = no limit.
+    pub deadline_ms: i64,
     /// When the finished record goes; 0 = not ended.
     pub purge_ms: i64,
     pub cancel: Option<CancelRequest>,
@@ -325,6 +323,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Whether its time from enqueue to the end is over.
+    pub fn is_overdue(&self, now_ms: i64) -> bool {
+        self.deadline_ms != 0 && self.deadline_ms <= now_ms
+    }
+
     /// The number of the attempt that runs, ran last or comes next.
     pub fn attempt(&self) -> u32 {
         match self.state {

@@ -18,6 +18,8 @@ pub struct NewJob {
     pub start: Start,
     /// Wall clock; 0 = never. `ttl` has been added to the start by the engine.
     pub expire_ms: i64,
+    /// When it has to have ended, wall clock; 0 = no limit.
+    pub deadline_ms: i64,
     pub create_ms: i64,
     /// Hash of what the job is, so that a repeat can be told from a conflict.
     pub content: u64,
@@ -154,7 +156,7 @@ pub enum DueKind {
     Lease,
     /// RUNNING, asked to stop, and the grace is over.
     Cancel,
-    /// Waiting, and expired.
+    /// Waiting, and expired or past its deadline.
     Expire,
     /// Ended, and kept for long enough; or more are kept than should be.
     Trim,
@@ -200,7 +202,7 @@ pub enum Act {
     /// `crashes`).
     Ready { front: bool, crashed: bool, attempt: Option<Attempt>, checkpoint: Option<Payload> },
     /// RetryJobs: runs again after `delay_ms`, in `queue` if given; counters start from `failures` and 0 crashes. `keep`
-    /// goes into the history. A job that had ended expires no more; a lease that is not settled is cut off.
+    /// goes into the history. A job that had ended expires no more and has no deadline; a lease that is not settled is cut off.
     Requeue { failures: u32, delay_ms: i64, queue: Option<QueueName>, body: Option<Bytes>, keep: Option<Attempt> },
     /// Asks a running job to stop; any server finishes it after the grace. `None` = as long as it takes. Asking again
     /// keeps the first request and can only shorten the grace.

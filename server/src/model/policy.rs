@@ -100,6 +100,7 @@ impl Defaults {
             timeout_ms: self.timeout_ms.unwrap_or(own.timeout_ms),
             retention_ms: self.retention_ms.unwrap_or(own.retention_ms),
             dead_retention_ms: self.dead_retention_ms.unwrap_or(own.dead_retention_ms),
+            heartbeat_ms: own.heartbeat_ms,
         }
     }
 }
@@ -114,13 +115,58 @@ pub struct Policy {
     pub retention_ms: i64,
     /// How long a DEAD record stays.
     pub dead_retention_ms: i64,
+    /// Longest silence of a running attempt; `None` = no limit. Spelled behind the rest: see [`Policy::encode`].
+    #[serde(skip)]
+    pub heartbeat_ms: Option<i64>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { retry: RetryPolicy::default(), timeout_ms: 30 * MINUTE, retention_ms: HOUR, dead_retention_ms: 30 * DAY }
+        Self {
+            retry: RetryPolicy::default(),
+            timeout_ms: 30 * MINUTE,
+            retention_ms: HOUR,
+            dead_retention_ms: 30 * DAY,
+            heartbeat_ms: None,
+        }
+    }
+}
+
+impl Policy {
+    /// As it is kept. What came later stands behind what a policy had at first, and only if it is set: policies of before
+    /// read right, and a server of before passes over it.
+    pub fn encode(&self) -> Vec<u8> {
+        let bytes = postcard::to_stdvec(self).expect("a policy always encodes");
+        match self.heartbeat_ms {
+            None => bytes,
+            later => postcard::to_extend(&later, bytes).expect("a number always encodes"),
+        }
+    }
+
+    /// `None` = not a policy.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (policy, later): (Self, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
+        let heartbeat_ms = if later.is_empty() { None } else { postcard::from_bytes(later).ok()? };
+        Some(Self { heartbeat_ms, ..policy })
     }
 }
 
 /// Every finished record stays at least this long, so that repeated calls and late outcomes get exact answers.
 pub const TOMBSTONE_MS: i64 = MINUTE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_reads_back_also_one_of_before_heartbeats() {
+        let plain = Policy { timeout_ms: 7, ..Policy::default() };
+        let silent = Policy { heartbeat_ms: Some(500), ..plain.clone() };
+        for policy in [&plain, &silent] {
+            assert_eq!(Policy::decode(&policy.encode()).as_ref(), Some(policy));
+        }
+        let before: Policy = postcard::from_bytes(&silent.encode()).expect("what came later is passed over");
+        assert_eq!(before, plain);
+        assert_eq!(Policy::decode(&[1, 2]), None);
+    }
+}

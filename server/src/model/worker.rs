@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::{LeaseToken, Pattern},
     job::{CancelRequest, Failure, JobSpec, LogLine, Payload, Progress},
+    time::SECOND,
 };
 
 /// One queue that a worker serves.
@@ -197,7 +198,18 @@ pub struct CancelOrder {
     pub grace_ms: Option<i64>,
 }
 
+/// After its time is up a worker has so long to end an attempt itself; then it is ordered to, and in the end the server
+/// settles the attempt.
+pub const OVERRUN_ORDER_MS: i64 = 10 * SECOND;
+pub const OVERRUN_SETTLE_MS: i64 = 30 * SECOND;
+
 impl CancelOrder {
+    /// The order to end an attempt whose time is up.
+    pub fn overran(token: LeaseToken, message: String) -> Self {
+        let grace_ms = Some(OVERRUN_SETTLE_MS - OVERRUN_ORDER_MS);
+        Self { token, reason: CancelReason::Timeout, message, grace_ms }
+    }
+
     /// The order that a request recorded with the job becomes, `wall_ms` being now.
     pub fn requested(token: LeaseToken, request: &CancelRequest, wall_ms: i64) -> Self {
         Self {
@@ -219,6 +231,7 @@ pub struct JobLease {
     pub max_attempts: i32,
     pub delivery: u32,
     pub timeout_ms: i64,
+    pub heartbeat_ms: Option<i64>,
     pub checkpoint: Option<Payload>,
     /// Kind, class and message only.
     pub last_failure: Option<Failure>,

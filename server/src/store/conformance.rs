@@ -114,6 +114,7 @@ macro_rules! store_conformance {
             timing::scheduled_jobs_become_due,
             timing::retries_count_and_wait,
             timing::expiry_ends_with_the_first_start,
+            timing::a_deadline_ends_what_waits,
             timing::due_is_ordered_and_bounded,
             timing::the_next_entry_is_exact,
             timing::the_wall_clock_cannot_end_a_lease,

@@ -93,6 +93,7 @@ pub(super) fn new_job(now: Now, job: &NewJob, queue: u32, kind: u32) -> (Slot, L
     if job.expire_ms != 0 {
         slot.extra_mut().expire_ms = job.expire_ms;
     }
+    slot.set_deadline((job.deadline_ms != 0).then_some(job.deadline_ms));
     match job.unique {
         Some(UniqueKey { hash, hold: hold @ (Hold::UntilFinished | Hold::UntilStarted) }) => {
             slot.extra_mut().unique = hash;
@@ -313,6 +314,7 @@ fn requeue(slot: &mut Slot, now: Now, failures: u32, delay_ms: i64, queue: Optio
     let ready = delay_ms <= 0;
     if slot.state.is_terminal() {
         slot.set(flag::BEGUN, true);
+        slot.set_deadline(None);
     }
     // What was settled under the latest lease stays settled; a lease that was cut off can never be taken back.
     if slot.is_open() {

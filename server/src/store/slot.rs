@@ -95,6 +95,8 @@ pub(in crate::store) mod flag {
     pub const UNTIL_STARTED: u16 = 1 << 11;
     /// The job has a fairness key: `fair` is not 0.
     pub const KEYED: u16 = 1 << 12;
+    /// It has to have ended by a time.
+    pub const DEADLINE: u16 = 1 << 13;
     /// No job lives in this slot.
     pub const FREE: u16 = 1 << 15;
 }
@@ -105,6 +107,8 @@ pub(in crate::store) struct Extra {
     pub crashes: u32,
     /// Wall clock; 0 = does not expire.
     pub expire_ms: i64,
+    /// Wall clock; with the flag `DEADLINE`.
+    pub deadline_ms: i64,
     pub cancel: Option<CancelRequest>,
     /// With the flag `UNIQUE`.
     pub unique: KeyHash,
@@ -216,12 +220,26 @@ impl Slot {
         self.expiry().is_some_and(|at| at <= now.wall_ms)
     }
 
-    /// When it expires, if that is still looked at.
+    /// When it expires while it waits: what is still looked at of its start and of its end.
     pub fn expiry(&self) -> Option<i64> {
-        match self.expire_ms() {
+        let start = match self.expire_ms() {
             0 => None,
             _ if self.has(flag::BEGUN) => None,
             at => Some(at),
+        };
+        start.into_iter().chain(self.deadline()).min()
+    }
+
+    /// When it has to have ended.
+    pub fn deadline(&self) -> Option<i64> {
+        self.extra.as_ref().filter(|_| self.has(flag::DEADLINE)).map(|extra| extra.deadline_ms)
+    }
+
+    /// `None` = it may take as long as it likes.
+    pub fn set_deadline(&mut self, deadline_ms: Option<i64>) {
+        if deadline_ms != self.deadline() {
+            self.set(flag::DEADLINE, deadline_ms.is_some());
+            self.extra_mut().deadline_ms = deadline_ms.unwrap_or(0);
         }
     }
 
@@ -280,6 +298,7 @@ impl Slot {
             start_ms: self.start.get(),
             finish_ms: self.finish.get(),
             expire_ms: self.expire_ms(),
+            deadline_ms: self.deadline().unwrap_or(0),
             purge_ms: if terminal { self.until.get() } else { 0 },
             cancel: self.cancel().cloned(),
             version: self.version,

@@ -153,6 +153,7 @@ impl Rig {
             priority: 0,
             start: Start::Now,
             expire_ms: 1,
+            deadline_ms: 0,
             create_ms: 1,
             content: 0,
             unique: None,

@@ -37,6 +37,7 @@ async fn work(store: Arc<RedisStore>, stop: Arc<AtomicBool>, seed: u64) -> usize
                 priority: ((n >> 33) % 9) as i8 - 4,
                 start: if n >> 50 & 3 == 0 { Start::In((n >> 20) as i64 % 30) } else { Start::Now },
                 expire_ms: 0,
+                deadline_ms: 0,
                 create_ms: 1,
                 content: 1,
                 unique: None,

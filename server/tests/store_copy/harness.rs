@@ -129,8 +129,8 @@ pub async fn same(a: &SharedStore, b: &SharedStore) {
             let (mut there, mut here) = (list(a, queue, state).await, list(b, queue, state).await);
             if state == State::Ready {
                 // May be left out, and are then compared by their number alone.
-                there.retain(|meta| meta.expire_ms == 0);
-                here.retain(|meta| meta.expire_ms == 0);
+                there.retain(|meta| meta.expire_ms == 0 && meta.deadline_ms == 0);
+                here.retain(|meta| meta.expire_ms == 0 && meta.deadline_ms == 0);
             }
             let differ = there.iter().zip(&here).position(|(there, here)| there != here);
             let at = format!("{} of {}", state.name(), queue.name);

@@ -128,6 +128,7 @@ async fn thousands_of_jobs_of_many_shards_and_a_wide_queue() {
             priority: (n % 9) as i8 - 4,
             start: if n % 5 == 0 { Start::In(1 + n as i64 % 7) } else { Start::Now },
             expire_ms: 0,
+            deadline_ms: 0,
             create_ms: n as i64,
             content: n as u64,
             unique: None,

@@ -17,10 +17,17 @@ fn delay() -> impl Strategy<Value = i64> {
     prop_oneof![Just(0), -5i64..50, 1_000i64..20_000]
 }
 
+/// Of a start, or of a whole life.
+fn bound() -> impl Strategy<Value = Option<i64>> {
+    option::weighted(0.2, 0i64..30_000)
+}
+
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
-        6 => (any::<u8>(), -4i8..=4, option::weighted(0.3, delay()), option::weighted(0.2, 0i64..30_000), any::<u8>())
-            .prop_map(|(queue, priority, start, expire_ms, n)| Call::Put { queue, priority, start, expire_ms, n }),
+        6 => (any::<u8>(), -4i8..=4, option::weighted(0.3, delay()), bound(), bound(), any::<u8>())
+            .prop_map(|(queue, priority, start, expire_ms, total_ms, n)| {
+                Call::Put { queue, priority, start, expire_ms, total_ms, n }
+            }),
         1 => (any::<u16>(), any::<bool>()).prop_map(|(job, same)| Call::Repeat { job, same }),
         7 => (any::<u8>(), any::<u8>(), any::<u8>(), option::weighted(0.2, 0u16..200), 1i64..10_000, any::<bool>())
             .prop_map(|(queue, want, from_bottom, bytes, lease_ms, started)| {

@@ -156,7 +156,9 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         ("RateLimit", "max") => Int { min: 1, max: i32::MAX as i64 },
         ("RateLimit", "per") => PositiveSpan { max: 30 * DAY },
         ("RateLimit", "burst") => Int { min: 0, max: i32::MAX as i64 },
-        ("JobSpec", "heartbeat_timeout" | "total_timeout" | "depends_on") => NotYet,
+        ("JobSpec", "heartbeat_timeout") => PositiveSpan { max: 30 * DAY },
+        ("JobSpec", "total_timeout") => PositiveSpan { max: TEN_YEARS },
+        ("JobSpec", "depends_on") => NotYet,
 
         ("Payload", "text" | "data") => Body,
         ("Payload", "json") => Json,

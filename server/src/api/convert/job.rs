@@ -95,11 +95,13 @@ fn to_spec(meta: &Meta, task: v1::Task, policy: Option<Policy>, payload: Option<
         start: scheduled.then(|| job_spec::Start::ScheduleTime(to_time(meta.ready_ms))),
         tags: task.tags,
         expiration: to_time_if(meta.expire_ms).map(job_spec::Expiration::ExpireTime),
+        total_timeout: (meta.deadline_ms != 0).then(|| to_span(meta.deadline_ms - meta.create_ms)),
         parent_id: task.parent_id,
         ..Default::default()
     };
     if let Some(policy) = policy {
         spec.timeout = Some(to_span(policy.timeout_ms));
+        spec.heartbeat_timeout = policy.heartbeat_ms.map(to_span);
         spec.retention = Some(to_span(policy.retention_ms));
         spec.dead_retention = Some(to_span(policy.dead_retention_ms));
         spec.retry = Some(to_retry(policy.retry));

@@ -59,6 +59,11 @@ pub fn job_spec(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
         start,
         expiry,
         timeout_ms: timeout(ctx, "timeout", spec.timeout.as_ref())?,
+        heartbeat_ms: timeout(ctx, "heartbeat_timeout", spec.heartbeat_timeout.as_ref())?,
+        total_ms: spec
+            .total_timeout
+            .map(|total| positive_span("total_timeout", &total, ctx.limits.delay_ms))
+            .transpose()?,
         retry: spec
             .retry
             .map(|retry| retry_spec(ctx, retry))
@@ -121,12 +126,8 @@ pub fn key(field: &str, key: &str) -> Parsed<()> {
 
 /// Options of the contract that this server does not have yet: refused, never ignored.
 fn not_yet(spec: &v1::JobSpec) -> Parsed<()> {
-    for (field, used) in [
-        ("fairness_key", !spec.fairness_key.is_empty()),
-        ("heartbeat_timeout", spec.heartbeat_timeout.is_some()),
-        ("total_timeout", spec.total_timeout.is_some()),
-        ("depends_on", !spec.depends_on.is_empty()),
-    ] {
+    for (field, used) in [("fairness_key", !spec.fairness_key.is_empty()), ("depends_on", !spec.depends_on.is_empty())]
+    {
         if used {
             return Err(ApiError::disabled_field(field));
         }
@@ -168,7 +169,7 @@ fn expire_time(ctx: Ctx<'_>, start: Start, at: &prost_types::Timestamp) -> Parse
     Ok(at)
 }
 
-/// Longest run of an attempt: more than 0, at most 30 days.
+/// Longest run, or silence, of an attempt: more than 0, at most 30 days.
 pub fn timeout(ctx: Ctx<'_>, field: &str, value: Option<&prost_types::Duration>) -> Parsed<Option<i64>> {
     value.map(|value| positive_span(field, value, ctx.limits.timeout_ms)).transpose()
 }

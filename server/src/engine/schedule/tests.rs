@@ -36,6 +36,8 @@ fn spec(cadence: Cadence, zone: &str) -> ScheduleSpec {
             start: Start::Now,
             expiry: None,
             timeout_ms: None,
+            heartbeat_ms: None,
+            total_ms: None,
             retry: RetrySpec::default(),
             tags: Vec::new(),
             retention_ms: None,

@@ -233,6 +233,7 @@ impl Inner {
                 frame: 0,
                 read: true,
                 started_ms: held.running_ms.map(|ms| now_ms - ms),
+                heard_ms: before.map_or(now_ms, |lease| lease.heard_ms),
                 issued_ms: before.map_or(now_ms, |lease| lease.issued_ms),
                 named_ms: now_ms,
                 renewed: true,

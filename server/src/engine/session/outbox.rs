@@ -138,6 +138,7 @@ mod tests {
             timeout_ms: 0,
             checkpoint: None,
             last_failure: None,
+            heartbeat_ms: None,
             wait_ms: 0,
             crashes: 0,
         }

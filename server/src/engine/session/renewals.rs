@@ -45,6 +45,7 @@ impl Session {
             let ttl_ms = self.ttl_ms;
             let Some(lease) = self.table.get_mut(&token).filter(|lease| !lease.revoked) else { continue };
             lease.named_ms = now_ms;
+            lease.heard_ms = now_ms;
             let started = lease.started_ms.is_some();
             lease.renewed = true;
             lease.stored_started |= started;

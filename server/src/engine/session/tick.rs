@@ -6,11 +6,14 @@ use hashbrown::HashMap;
 
 use super::{Session, SessionEnd};
 use crate::{
-    engine::{clock, dispatch, transition::Event as Happened},
+    engine::{
+        clock, dispatch,
+        transition::{Bound, Event as Happened},
+    },
     model::{
         ids::LeaseToken,
         time::{MINUTE, SECOND},
-        worker::{CancelOrder, CancelReason, GoAway, GoAwayReason},
+        worker::{CancelOrder, CancelReason, GoAway, GoAwayReason, OVERRUN_ORDER_MS, OVERRUN_SETTLE_MS},
     },
 };
 
@@ -18,9 +21,6 @@ use crate::{
 const RENEW_AT_MS: i64 = 5 * SECOND;
 /// A worker that leaves a delivery unread for so long gets no more; receipts are due within a second.
 const SILENCE_MS: i64 = 3 * SECOND;
-/// After `timeout` the worker has so long to end the attempt itself, then so long to obey the order to.
-const TIMEOUT_ORDER_MS: i64 = 10 * SECOND;
-const TIMEOUT_SETTLE_MS: i64 = 30 * SECOND;
 /// A stream lives so long, give or take a fifth; then its worker is asked to reconnect, so that load spreads again.
 const STREAM_AGE_MS: i64 = 30 * MINUTE;
 
@@ -85,7 +85,7 @@ impl Session {
         self.notice_silence(now_ms);
         self.renew_after_outage(false);
         self.renew_aged(now_ms);
-        self.enforce_timeouts(now_ms);
+        self.enforce_bounds();
         None
     }
 
@@ -143,33 +143,30 @@ impl Session {
     }
 
     /// The worker ends its attempts itself. One that does not is told to; then the server settles the attempt.
-    fn enforce_timeouts(&mut self, now_ms: i64) {
-        let mut overdue: HashMap<LeaseToken, bool> = HashMap::new();
-        for lease in self.table.iter_mut() {
-            let Some(started_ms) = lease.started_ms.filter(|_| !lease.revoked) else { continue };
-            let over_ms = now_ms - started_ms - lease.known.policy.timeout_ms;
-            if over_ms >= TIMEOUT_SETTLE_MS {
-                overdue.insert(lease.token(), true);
-            } else if over_ms >= TIMEOUT_ORDER_MS && lease.ordered != Some(CancelReason::Timeout) {
+    fn enforce_bounds(&mut self) {
+        let now = self.inner.clock.now();
+        let mut overdue: HashMap<LeaseToken, (Bound, bool)> = HashMap::new();
+        for lease in self.table.iter_mut().filter(|lease| !lease.revoked) {
+            let Some((bound, over_ms)) = lease.overran(now) else { continue };
+            if over_ms >= OVERRUN_SETTLE_MS {
+                overdue.insert(lease.token(), (bound, true));
+            } else if over_ms >= OVERRUN_ORDER_MS && lease.ordered != Some(CancelReason::Timeout) {
                 lease.ordered = Some(CancelReason::Timeout);
-                overdue.insert(lease.token(), false);
+                overdue.insert(lease.token(), (bound, false));
             }
         }
         let mut settled = Vec::new();
-        for (token, settle) in overdue {
-            if !settle {
-                self.outbox.cancels.push(CancelOrder {
-                    token,
-                    reason: CancelReason::Timeout,
-                    message: "the attempt ran past its timeout".to_owned(),
-                    grace_ms: Some(TIMEOUT_SETTLE_MS - TIMEOUT_ORDER_MS),
-                });
-                continue;
-            }
+        for (token, (bound, settle)) in overdue {
             let lease = self.table.get_mut(&token).expect("it was in the table a moment ago");
-            lease.revoked = true;
-            settled.push((token, lease.known.clone(), Happened::TimedOut));
-            self.outbox.lost(&token);
+            if settle {
+                lease.revoked = true;
+                settled.push((token, lease.known.clone(), Happened::Overran(bound)));
+                self.outbox.lost(&token);
+            } else {
+                self.outbox
+                    .cancels
+                    .push(CancelOrder::overran(token, bound.message(&lease.known.meta, &lease.known.policy)));
+            }
         }
         self.give_back(settled);
     }

@@ -46,6 +46,8 @@ pub fn job(queue: &str) -> JobSpec {
         start: Start::Now,
         expiry: None,
         timeout_ms: None,
+        heartbeat_ms: None,
+        total_ms: None,
         retry: RetrySpec::default(),
         tags: Vec::new(),
         retention_ms: None,

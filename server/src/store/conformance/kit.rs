@@ -81,6 +81,7 @@ impl Kit {
             priority: 0,
             start: Start::Now,
             expire_ms: 0,
+            deadline_ms: 0,
             create_ms: self.wall_ms(),
             content: 7,
             unique: None,

@@ -27,6 +27,7 @@ pub enum Call {
         priority: i8,
         start: Option<i64>,
         expire_ms: Option<i64>,
+        total_ms: Option<i64>,
         n: u8,
     },
     /// Again, with the same or other content.
@@ -142,12 +143,13 @@ fn start(start: Option<i64>) -> Start {
 
 async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Memory, at: &str) {
     match call {
-        Call::Put { queue: number, priority, start: delay, expire_ms, n } => {
+        Call::Put { queue: number, priority, start: delay, expire_ms, total_ms, n } => {
             let jobs: Vec<NewJob> = (0..=n % 4)
                 .map(|_| NewJob {
                     priority: *priority,
                     start: start(*delay),
                     expire_ms: expire_ms.map_or(0, |ms| model.wall_ms() + ms),
+                    deadline_ms: total_ms.map_or(0, |ms| model.wall_ms() + ms),
                     ..model.job(queue(*number))
                 })
                 .collect();
@@ -425,7 +427,8 @@ async fn compare(model: &Kit, subject: &Kit, memory: &Memory, at: &str) {
                 if state == State::Running {
                     metas.sort_by_key(|meta| (meta.start_ms, meta.id));
                 }
-                let gone = |meta: &Meta| state == State::Ready && meta.expire_ms != 0 && meta.expire_ms <= now_ms;
+                let over = |at: i64| at != 0 && at <= now_ms;
+                let gone = |meta: &Meta| state == State::Ready && (over(meta.expire_ms) || over(meta.deadline_ms));
                 metas.iter().filter(|meta| !gone(meta)).map(seen).collect::<Vec<_>>()
             };
             let a = a.list(query.clone()).await.map(list).expect("it lists");

@@ -118,6 +118,49 @@ pub async fn expiry_ends_with_the_first_start(kit: &mut Kit) {
     kit.lease("mail", running).await;
 }
 
+pub async fn a_deadline_ends_what_waits(kit: &mut Kit) {
+    let at = kit.wall_ms() + 60_000;
+    let waiting = kit.put_with("mail", |job| (job.deadline_ms, job.expire_ms) = (at, at + 1)).await;
+    let sooner = kit.put_with("mail", |job| (job.deadline_ms, job.expire_ms) = (at, at - 50_000)).await;
+    let scheduled = kit.put_with("mail", |job| (job.deadline_ms, job.start) = (at, Start::In(500_000))).await;
+    // It counts from the first to the last: a handler that has started changes nothing, nor does a failure.
+    let failed = kit.put_with("news", |job| (job.deadline_ms, job.expire_ms) = (at, at - 50_000)).await;
+    let secret = kit.lease("news", failed).await.secret;
+    kit.done(failed, Guard::Token(secret), kit::started(LEASE_MS)).await;
+    kit.done(failed, Guard::Token(secret), kit::retry_in(400_000, 1)).await;
+    let running = kit.put_with("post", |job| job.deadline_ms = at).await;
+    let secret = kit.lease("post", running).await.secret;
+    kit.done(running, Guard::Token(secret), kit::started(300_000)).await;
+    assert_eq!(kit.meta(failed).await.deadline_ms, at);
+
+    kit.reopen().await;
+    kit.done(running, Guard::Token(secret), kit::started(300_000)).await;
+    kit.advance(10_000);
+    assert_eq!(kit.due_jobs().await, [(DueKind::Expire, sooner)]);
+    kit.done(sooner, EXPIRE, kit::finish(State::Expired)).await;
+    kit.advance(49_999);
+    assert_eq!(kit.due_jobs().await, []);
+    assert_eq!(kit.next_in().await, Some(1));
+    kit.advance(1);
+    let mut due: Vec<_> = kit.due_jobs().await;
+    due.sort_by_key(|(_, id)| *id);
+    let mut expected: Vec<_> = [waiting, scheduled, failed].into_iter().map(|id| (DueKind::Expire, id)).collect();
+    expected.sort_by_key(|(_, id)| *id);
+    assert_eq!(due, expected);
+    assert!(kit.claim("mail", 9).await.is_empty(), "its time is over");
+    assert_eq!(kit.act(running, EXPIRE, kit::finish(State::Expired)).await, Verdict::Stale);
+    // Given back it has had its time, though its handler had started.
+    kit.done(running, Guard::Token(secret), kit::give_back()).await;
+    assert!(kit.claim("post", 9).await.is_empty(), "its time is over");
+    assert_eq!(kit.done(running, EXPIRE, kit::finish(State::Expired)).await, State::Expired);
+    // A person who retries what waits gives it no more time; what has ended is free of it.
+    kit.done(failed, kit::ANY, kit::requeue()).await;
+    assert_eq!(kit.done(failed, EXPIRE, kit::finish(State::Expired)).await, State::Expired);
+    kit.done(failed, kit::ANY, kit::requeue()).await;
+    assert_eq!(kit.meta(failed).await.deadline_ms, 0);
+    kit.lease("news", failed).await;
+}
+
 pub async fn due_is_ordered_and_bounded(kit: &mut Kit) {
     let expire = kit.wall_ms() + 1_000;
     let expired = kit.put_with("mail", |job| (job.expire_ms, job.priority) = (expire, -1)).await;

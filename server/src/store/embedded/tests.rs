@@ -182,6 +182,7 @@ fn job(n: u128) -> NewJob {
         priority: 0,
         start: Start::Now,
         expire_ms: 0,
+        deadline_ms: 0,
         create_ms: 0,
         content: 0,
         unique: None,

@@ -2,8 +2,8 @@
 //!
 //! `Meta` (version 1), 99 bytes: `version 1 · id 16 · state 1 · priority 1 · flags 2 · queue 4 · type 4 · order 8 · create 6 ·
 //! ready 6 · start 6 · finish 6 · purge 6 · token 8 · content 8 · record version 4 · failures 4 · delivery 4 · body bytes 4`,
-//! then the hash of the fairness key (8) with its flag, and, for the few jobs that have them, a postcard of (crashes, expiry, cancel request) and the hash of the uniqueness
-//! key.
+//! then the hash of the fairness key (8) with its flag, and, for the few jobs that have them, a postcard of (crashes, expiry,
+//! cancel request), the hash of the uniqueness key and the deadline.
 //!
 //! I24: a version byte in front, so that a server meets a newer record with a refusal.
 use bytes::{BufMut, Bytes, BytesMut};
@@ -58,6 +58,9 @@ impl Encoder {
             self.spell(&rare);
             if slot.has(flag::UNIQUE) {
                 self.spell(&extra.unique);
+            }
+            if slot.has(flag::DEADLINE) {
+                self.spell(&extra.deadline_ms);
             }
         }
         let mut fixed = [0; META_BYTES];
@@ -156,11 +159,19 @@ fn fields(row: u64, value: &[u8]) -> Option<Slot> {
     if !from.0.is_empty() {
         let (rare, rest): (Rare, &[u8]) = postcard::take_from_bytes(from.0).ok()?;
         let Rare { crashes, expire_ms, cancel } = rare;
-        // Records of before uniqueness keys end here.
-        let unique = if rest.is_empty() { KeyHash::default() } else { postcard::from_bytes(rest).ok()? };
-        slot.extra = Some(Box::new(Extra { crashes, expire_ms, cancel, unique, ..Extra::default() }));
+        let (unique, rest): (KeyHash, _) = optional(slot.has(flag::UNIQUE), rest)?;
+        let (deadline_ms, rest) = optional(slot.has(flag::DEADLINE), rest)?;
+        if !rest.is_empty() {
+            return None;
+        }
+        slot.extra = Some(Box::new(Extra { crashes, expire_ms, deadline_ms, cancel, unique, ..Extra::default() }));
     }
     Some(slot)
+}
+
+/// A part that is there if the flag says so.
+fn optional<'a, T: Default + Deserialize<'a>>(there: bool, bytes: &'a [u8]) -> Option<(T, &'a [u8])> {
+    if there { postcard::take_from_bytes(bytes).ok() } else { Some((T::default(), bytes)) }
 }
 
 /// What is kept of a name: its number and, for a queue, its pause and its configuration.
@@ -278,6 +289,18 @@ mod tests {
             let bytes = encoder.meta(&slot);
             assert_eq!(bytes.len(), size);
             let read = read_meta(7, &bytes).expect("it was just written");
+            assert_eq!(format!("{read:?}"), format!("{slot:?}"));
+        }
+    }
+
+    #[test]
+    fn keys_and_deadlines_read_back() {
+        let mut encoder = Encoder::default();
+        for flags in [flag::UNIQUE, flag::DEADLINE, flag::UNIQUE | flag::DEADLINE] {
+            let unique = if flags & flag::UNIQUE == 0 { KeyHash::default() } else { [5; 16] };
+            let deadline_ms = if flags & flag::DEADLINE == 0 { 0 } else { 70 };
+            let slot = Slot { flags, ..slot(Some(Extra { unique, deadline_ms, ..rare() })) };
+            let read = read_meta(7, &encoder.meta(&slot)).expect("it was just written");
             assert_eq!(format!("{read:?}"), format!("{slot:?}"));
         }
     }

@@ -36,6 +36,7 @@ fn job(n: u128) -> NewJob {
         priority: 0,
         start: Start::Now,
         expire_ms: 0,
+        deadline_ms: 0,
         create_ms: NOW.wall_ms,
         content: 1,
         unique: None,

@@ -48,6 +48,7 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         && purge == Stamp::default()
         && slot.token == 0
         && !slot.has(flag::UNIQUE)
+        && !slot.has(flag::DEADLINE)
         && rest == Rest::default();
     let mut out = BytesMut::with_capacity(if fresh { FRESH_BYTES } else { FULL_BYTES + 16 });
     out.put_u8(if fresh { FRESH } else { FULL });
@@ -63,7 +64,9 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
     out.put_slice(&slot.ready.bytes());
     out.put_u64_le(slot.content);
     if !fresh {
-        out.put_slice(&Stamp::new(slot.expire_ms()).bytes());
+        // What a claim looks at: with a deadline, whichever is earlier. Both stand behind, then.
+        let expiry = if slot.has(flag::DEADLINE) { slot.expiry().unwrap_or(0) } else { slot.expire_ms() };
+        out.put_slice(&Stamp::new(expiry).bytes());
         out.put_u32_le(slot.failures);
         out.put_u16_le(slot.crashes().try_into().unwrap_or(u16::MAX));
         out.put_u32_le(slot.delivery);
@@ -73,6 +76,10 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         out.put_u64_le(slot.token);
         if slot.has(flag::UNIQUE) {
             out.extend_from_slice(&slot.extra.as_ref().map_or_else(KeyHash::default, |extra| extra.unique));
+        }
+        if let Some(deadline) = slot.deadline() {
+            out.put_slice(&Stamp::new(slot.expire_ms()).bytes());
+            out.put_slice(&Stamp::new(deadline).bytes());
         }
         if rest != Rest::default() {
             out.extend_from_slice(&postcard::to_stdvec(&rest).expect("plain data always encodes"));
@@ -105,7 +112,7 @@ fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
         ..Slot::free()
     };
     if format == FULL {
-        let expire_ms = from.stamp()?.get();
+        let mut expire_ms = from.stamp()?.get();
         slot.failures = from.u32()?;
         let crashes = u32::from(from.u16()?);
         slot.delivery = from.u32()?;
@@ -114,11 +121,14 @@ fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
         slot.until = from.stamp()?;
         slot.token = from.u64()?;
         let unique = if slot.has(flag::UNIQUE) { from.take()? } else { KeyHash::default() };
-        let rest: Rest = if from.0.is_empty() { Rest::default() } else { postcard::from_bytes(from.0).ok()? };
-        if expire_ms != 0 || crashes != 0 || slot.has(flag::UNIQUE) || rest != Rest::default() {
-            let extra = Extra { crashes, expire_ms, cancel: rest.cancel, unique, ..Extra::default() };
-            slot.extra = Some(Box::new(extra));
+        let mut deadline_ms = 0;
+        if slot.has(flag::DEADLINE) {
+            expire_ms = from.stamp()?.get();
+            deadline_ms = from.stamp()?.get();
         }
+        let rest: Rest = if from.0.is_empty() { Rest::default() } else { postcard::from_bytes(from.0).ok()? };
+        let extra = Extra { crashes, expire_ms, deadline_ms, cancel: rest.cancel, unique, ..Extra::default() };
+        slot.extra = (extra != Extra::default()).then(|| Box::new(extra));
     } else if format != FRESH || !from.0.is_empty() {
         return None;
     }
@@ -168,6 +178,20 @@ mod tests {
         };
         let bytes = encode(&full);
         assert_eq!(format!("{:?}", decode(full.id, &bytes).expect("it was just written")), format!("{full:?}"));
+    }
+
+    #[test]
+    fn a_deadline_stands_behind_and_what_comes_first_in_front() {
+        let with = |expire_ms, flags| Slot {
+            flags: flags | flag::DEADLINE | flag::UNIQUE,
+            extra: Some(Box::new(Extra { expire_ms, deadline_ms: 70, unique: [5; 16], ..Extra::default() })),
+            ..fresh()
+        };
+        for (slot, first) in [(with(0, 0), 70), (with(60, 0), 60), (with(80, 0), 70), (with(60, flag::BEGUN), 70)] {
+            let bytes = encode(&slot);
+            assert_eq!(Stamp::new(first).bytes(), bytes[FRESH_BYTES..FRESH_BYTES + 6], "what a claim looks at");
+            assert_eq!(format!("{:?}", decode(slot.id, &bytes).expect("it was just written")), format!("{slot:?}"));
+        }
     }
 
     /// The formats as they lie in stores that are out there.

@@ -160,12 +160,22 @@ fn keys() {
 }
 
 #[test]
+fn times_of_an_attempt_and_of_a_life_are_bounded() {
+    let spec = good(|s| (s.heartbeat_timeout, s.total_timeout) = (Some(seconds(5)), Some(seconds(60))));
+    assert_eq!((spec.heartbeat_ms, spec.total_ms), (Some(5_000), Some(60_000)));
+    for bad in [0, -1, 31 * 86_400] {
+        assert_eq!(refused(|s| s.heartbeat_timeout = Some(seconds(bad))), "heartbeat_timeout", "{bad}");
+    }
+    for bad in [0, -1, 11 * 366 * 86_400] {
+        assert_eq!(refused(|s| s.total_timeout = Some(seconds(bad))), "total_timeout", "{bad}");
+    }
+}
+
+#[test]
 fn options_to_come_are_refused_by_name() {
     type Change = fn(&mut v1::JobSpec);
-    let cases: [(&str, Change); 4] = [
+    let cases: [(&str, Change); 2] = [
         ("fairness_key", |s| s.fairness_key = "a".into()),
-        ("heartbeat_timeout", |s| s.heartbeat_timeout = Some(seconds(1))),
-        ("total_timeout", |s| s.total_timeout = Some(seconds(1))),
         ("depends_on", |s| s.depends_on = vec![v1::Dependency::default()]),
     ];
     for (field, change) in cases {
@@ -245,6 +255,7 @@ fn meta() -> Meta {
         start_ms: 0,
         finish_ms: 0,
         expire_ms: 0,
+        deadline_ms: 0,
         purge_ms: 0,
         cancel: None,
         version: 1,

@@ -7,7 +7,7 @@ local bottom, room, who, number, tokens = tonumber(ARGV[6]), tonumber(ARGV[7]), 
 local want = #tokens / 8
 local STALE_MOST = 1000
 local LEASED, SETTLED, STARTED, BEGUN, CRASHED, OUTCOME, CHECKPOINT = 1, 2, 4, 8, 16, 32, 256
-local KEY_UNTIL_STARTED = 1024 + 2048
+local KEY_UNTIL_STARTED, DEADLINE = 1024 + 2048, 8192
 local queue_bytes = struct.pack('<I4', tonumber(queue, 16))
 
 local function answer(ids, records, more, opens)
@@ -64,7 +64,7 @@ if rate > 0 then
 end
 
 local function expiry(m)
-  if m:byte(1) == 1 or bit.band(m:byte(4), BEGUN) ~= 0 then return 0 end
+  if m:byte(1) == 1 or bit.band(struct.unpack('<I2', m, 4), BEGUN + DEADLINE) == BEGUN then return 0 end
   return (struct.unpack('<I6', m, 44))
 end
 

@@ -2,7 +2,8 @@
 -- ARGV[1], ARGV[2]: the time in milliseconds on the wall and on the monotonic clock; empty = Redis's own, for both.
 -- The record, little-endian: format 1 (1 = never leased, ends with content; 2) · state 1 · level 1 · flags 2 · hint 2 ·
 -- queue 4 · type 4 · version 4 · body bytes 4 · create 6 · ready 6 · content 8 · expire 6 · failures 4 · crashes 2 ·
--- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 · the rest.
+-- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 ·
+-- expiry 6 and deadline 6, with flag 8192: `expire` above is the earlier of those that count · the rest.
 local P, call = KEYS[1] .. ':', redis.call
 local time = call('TIME')
 local REDIS_MS = time[1] * 1000 + math.floor(time[2] / 1000)
