@@ -15,13 +15,14 @@ import jobwire.testing
 ROOT = Path(__file__).parent.parent
 
 NAMES = """
-Aborted AlreadyExists App Backfill BatchContext BatchJob BulkResult Cancelled Client Context DeadlineExceeded
-DecodeError DependencyResult Discard EnqueueItem EnqueueResult Events Explanation FailedPrecondition Failure Internal
-InvalidArgument Job JobAttempt JobCancelled JobControl JobEvent JobExpired JobFailed JobNotSucceeded JobOptions
-JobRecord JobState JobStatus JobwireError LogEvent NonRetryable NotFound Payload Percentiles PermissionDenied Progress
-ProgressEvent Queue QueueOptions QueueStats QueueStatus RateLimit Release ResourceExhausted Retry RetryAfter
-ScheduleOptions SchedulePreview SchedulePut ScheduleStatus Snooze StateEvent Task TaskCall Unauthenticated Unavailable
-Unimplemented Unique WaitReason Worker WorkerStatus __version__ current_context
+Aborted After AlreadyExists App Backfill BatchContext BatchJob BulkResult Cancelled Canvas Chain Client Context
+DeadlineExceeded DecodeError DependencyResult Discard EnqueueItem EnqueueResult Events Explanation FailedPrecondition
+Failure Flow FlowOptions Group Internal InvalidArgument Job JobAttempt JobCancelled JobControl JobEvent JobExpired
+JobFailed JobNotSucceeded JobOptions JobRecord JobState JobStatus JobwireError LogEvent Node NodeGroup NonRetryable
+NotFound Payload Percentiles PermissionDenied Progress ProgressEvent Queue QueueOptions QueueStats QueueStatus
+RateLimit Release ResourceExhausted Retry RetryAfter ScheduleOptions SchedulePreview SchedulePut ScheduleStatus Snooze
+StateEvent Task TaskCall Unauthenticated Unavailable Unimplemented Unique WaitReason Worker WorkerStatus Workflow
+WorkflowFailed WorkflowNodeStatus WorkflowState WorkflowStatus __version__ chain chord current_context group previous
 """
 
 

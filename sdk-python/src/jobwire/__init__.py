@@ -14,6 +14,7 @@ app.worker().run()                          # in the worker
 
 from ._app import App
 from ._batch_context import BatchContext, BatchJob
+from ._canvas import Canvas, Chain, Group, chain, chord, group
 from ._client import Client
 from ._codec import DecodeError
 from ._context import Context, current_context
@@ -42,7 +43,9 @@ from ._errors import (
     Unauthenticated,
     Unavailable,
     Unimplemented,
+    WorkflowFailed,
 )
+from ._flow import After, Flow, FlowOptions, Node, NodeGroup, previous
 from ._job import EnqueueItem, Events, Job
 from ._records import (
     Backfill,
@@ -59,6 +62,9 @@ from ._records import (
     SchedulePut,
     ScheduleStatus,
     WorkerStatus,
+    WorkflowNodeStatus,
+    WorkflowState,
+    WorkflowStatus,
 )
 from ._tasks import Task, TaskCall
 from ._types import (
@@ -82,9 +88,11 @@ from ._types import (
 )
 from ._version import __version__
 from ._worker import Worker
+from ._workflow import Workflow
 
 __all__ = [
     "Aborted",
+    "After",
     "AlreadyExists",
     "App",
     "Backfill",
@@ -92,6 +100,8 @@ __all__ = [
     "BatchJob",
     "BulkResult",
     "Cancelled",
+    "Canvas",
+    "Chain",
     "Client",
     "Context",
     "DeadlineExceeded",
@@ -104,6 +114,9 @@ __all__ = [
     "Explanation",
     "FailedPrecondition",
     "Failure",
+    "Flow",
+    "FlowOptions",
+    "Group",
     "Internal",
     "InvalidArgument",
     "Job",
@@ -120,6 +133,8 @@ __all__ = [
     "JobStatus",
     "JobwireError",
     "LogEvent",
+    "Node",
+    "NodeGroup",
     "NonRetryable",
     "NotFound",
     "Payload",
@@ -151,6 +166,15 @@ __all__ = [
     "WaitReason",
     "Worker",
     "WorkerStatus",
+    "Workflow",
+    "WorkflowFailed",
+    "WorkflowNodeStatus",
+    "WorkflowState",
+    "WorkflowStatus",
     "__version__",
+    "chain",
+    "chord",
     "current_context",
+    "group",
+    "previous",
 ]

@@ -94,7 +94,7 @@ class BatchContext(Context):
         self._leases = leases
         self._sink = sink
         oldest = max(self.jobs, key=lambda job: job.attempt)
-        self.job_id = ""
+        self.job_id, self._client = "", None
         self.type, self.attempt, self.max_attempts = oldest.type, oldest.attempt, oldest.max_attempts
         self.delivery, self.deadline = oldest.delivery, oldest.deadline
         self.queue = oldest.queue if len({job.queue for job in self.jobs}) == 1 else ""

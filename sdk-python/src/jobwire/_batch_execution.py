@@ -44,18 +44,23 @@ class BatchExecution(Execution):
         self._stopping = True
         return True
 
+    def _truncated(self) -> list[Lease]:
+        return [lease for lease in self.leases if lease.job.dependencies_truncated]
+
     def _instrumented(self) -> AbstractContextManager[None]:
         return instrument().processing_batch(self)
 
     def _enter(self) -> tuple[list[Any], dict[str, Any]]:
         for lease in self.leases:
             try:
-                (input,), _ = self.task._arguments(lease.job.task.payload)
+                (input,), _ = self.task._arguments(lease.job)
             except DecodeError as error:
                 outcome = unprocessable(f"the payload does not fit {self.task.name}: {error}")
                 self._unreadable.append((lease.token, outcome))
             else:
-                self._jobs.append(BatchJob(lease, self.limits, self.sink, input))
+                job = BatchJob(lease, self.limits, self.sink, input)
+                job._client = self.task._app
+                self._jobs.append(job)
         if not self._jobs:
             raise _Nothing
         self.context = context = BatchContext(self._jobs, [job._lease for job in self._jobs], self.sink)

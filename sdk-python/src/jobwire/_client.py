@@ -12,11 +12,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast, overload
 
+from . import _workflow
 from ._batch import Batch
 from ._calls import Attempts, call_async, call_sync
 from ._coalesce import Coalescer
 from ._convert import duration, enqueue_result, outcome_of, payload
 from ._errors import DeadlineExceeded, JobwireError
+from ._flow import Flow
 from ._ids import uuid7
 from ._instrument import instrument
 from ._job import EnqueueItem, Job
@@ -30,10 +32,13 @@ from ._tasks import TaskCall
 from ._transport import Connection, Transport, parse_url
 from ._types import Duration, EnqueueResult, JobOptions, to_seconds
 from ._workers import Workers
+from ._workflow import Workflow, Workflows
 from .v1 import common_pb2, job_pb2, job_service_pb2
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from ._canvas import Canvas
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -319,6 +324,26 @@ class Client:
     def workers(self) -> Workers:
         """Connected workers: get, list, quiet, resume, terminate."""
         return Workers(self)
+
+    def start(self, flow: Flow | Canvas[R], /) -> Workflow[R]:
+        """Creates a workflow, all or nothing; durable when it returns. Repeats on UNAVAILABLE with the same id.
+
+        Beyond 1,000 nodes or 1 MiB it is created open, nodes are added in several calls, and then it is closed.
+        """
+        return _workflow.start(self, flow if isinstance(flow, Flow) else flow._flow("", {}))
+
+    async def astart(self, flow: Flow | Canvas[R], /) -> Workflow[R]:
+        """`start` for asyncio."""
+        return await _workflow.astart(self, flow if isinstance(flow, Flow) else flow._flow("", {}))
+
+    def workflow(self, id: str) -> Workflow[Any]:
+        """The handle of a workflow by its id; asks nobody."""
+        return Workflow(self, id)
+
+    @property
+    def workflows(self) -> Workflows:
+        """Workflows, many at once: get, list, nodes, cancel, retry, delete."""
+        return Workflows(self)
 
     @property
     def schedules(self) -> Schedules:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from google.protobuf import json_format
 
@@ -22,6 +22,10 @@ from ._options import job_spec, merge_options
 from ._tasks import TaskCall
 from ._types import DependencyResult, Failure
 from .v1 import common_pb2, job_pb2
+
+if TYPE_CHECKING:
+    from ._client import Client
+    from ._workflow import Workflow
 
 CancelReason = Literal["requested", "timeout", "workflow", "lease_lost", "shutdown"]
 _current: ContextVar[Context | None] = ContextVar("jobwire_context", default=None)
@@ -51,6 +55,7 @@ class Context:
         self._lease = lease
         self._limits = limits
         self._sink = sink
+        self._client: Client | None = None
         self._enqueued: list[tuple[job_pb2.JobSpec, bool]] = []
         self._checkpoint = value_of(job.checkpoint) if job.HasField("checkpoint") else None
         self.job_id: str = task.id
@@ -79,8 +84,21 @@ class Context:
 
     @property
     def dependencies(self) -> dict[str, DependencyResult]:
-        """Results of the jobs it waited for and asked for, by alias."""
+        """Results of the jobs it waited for and asked for, by alias; of several under one alias, the last."""
         return {message.alias: dependency_of(message) for message in self._lease.job.dependencies}
+
+    @property
+    def workflow(self) -> Workflow[Any]:
+        """The handle of the workflow that this job is a node of: `ctx.workflow.add(…)`. LookupError when it is of none.
+
+        Nodes that are added while this one runs belong to the workflow whether this attempt succeeds or not; an attempt
+        that may run twice names its nodes, so that they are added once.
+        """
+        from ._workflow import Workflow
+
+        if not self.workflow_id or self._client is None:
+            raise LookupError(f"job {self.job_id} is no node of a workflow")
+        return Workflow(self._client, self.workflow_id)
 
     # --- cancellation -------------------------------------------------------------------------------------------
 
@@ -195,7 +213,10 @@ class Context:
 
 
 class Sink:
-    """Where what a handler says goes: to the session's thread."""
+    """Where what a handler says goes: to the session's thread.
+
+    fetch: gets the results of other jobs that did not fit into the lease; blocks.
+    """
 
     def __init__(
         self,
@@ -203,11 +224,13 @@ class Sink:
         logged: Callable[[str, job_pb2.LogLine], None],
         now: Callable[[], float],
         worker_id: str = "",
+        fetch: Callable[[Lease], None] = lambda lease: None,
     ) -> None:
         self.progressed = progressed
         self.logged = logged
         self.now = now
         self.worker_id = worker_id
+        self.fetch = fetch
 
 
 class LogCapture(logging.Handler):

@@ -13,10 +13,11 @@
     ├── PermissionDenied              the token's scopes or queues do not allow it
     ├── Unimplemented                 the server is older than this call
     ├── Internal                      a fault of the server; metadata may hold a request id
-    └── JobNotSucceeded               from `Job.result()`: the job ended, but not well
-        ├── JobFailed                 DEAD or DISCARDED; `failure` says why
-        ├── JobCancelled
-        └── JobExpired
+    ├── JobNotSucceeded               from `Job.result()`: the job ended, but not well
+    │   ├── JobFailed                 DEAD or DISCARDED; `failure` says why
+    │   ├── JobCancelled
+    │   └── JobExpired
+    └── WorkflowFailed                from `Workflow.result()`: its `failures` by node
 
     JobControl                        raised by handlers, never by the SDK
     ├── RetryAfter(delay)             failed; run again not before `delay`
@@ -36,6 +37,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from ._records import WorkflowStatus
     from ._types import Duration, Failure
 
 
@@ -185,6 +187,20 @@ class JobCancelled(JobNotSucceeded):
 
 class JobExpired(JobNotSucceeded):
     """The awaited job did not start before its `ttl`, or not finish within its `total_timeout`."""
+
+
+class WorkflowFailed(JobwireError):
+    """The awaited workflow ended, but not with success. `status`; `failures` of its nodes, by their names."""
+
+    code = "FAILED_PRECONDITION"
+
+    def __init__(self, message: str, *, status: WorkflowStatus, failures: Mapping[str, Failure]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.failures = dict(failures)
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class JobControl(Exception):

@@ -57,6 +57,7 @@ class Execution:
     def run_unseen(self) -> None:
         """`run` without traces and metrics: in a child process, whose parent sees to them."""
         try:
+            self.fetch()
             args, kwargs = self._enter()
             with self._around():
                 value = self._call(args, kwargs)
@@ -71,6 +72,8 @@ class Execution:
         """Runs a coroutine function, as a task with a context of its own."""
         with self._instrumented():
             try:
+                if self._truncated():
+                    await asyncio.to_thread(self.fetch)
                 args, kwargs = self._enter()
                 with self._around():
                     value = await self.task.function(*args, **kwargs)
@@ -78,6 +81,14 @@ class Execution:
             except BaseException as error:
                 endings = self._raised(error)
             self._end(endings)
+
+    def fetch(self) -> None:
+        """Gets the results of other jobs that did not fit into the lease. Blocks; JobwireError when it fails."""
+        for lease in self._truncated():
+            self.sink.fetch(lease)
+
+    def _truncated(self) -> list[Lease]:
+        return [self.lease] if self.lease.job.dependencies_truncated else []
 
     def stops(self, lease: Lease) -> bool:
         """A job of it was marked as cancelled: whether the handler is to stop."""
@@ -119,9 +130,10 @@ class Execution:
 
     def _enter(self) -> tuple[list[Any], dict[str, Any]]:
         self.context = context = Context(self.lease, self.limits, self.sink)
+        context._client = self.task._app
         _current.set(context)
         try:
-            args, kwargs = self.task._arguments(self.lease.job.task.payload)
+            args, kwargs = self.task._arguments(self.lease.job)
         except DecodeError as error:
             raise Unprocessable(f"the payload does not fit {self.task.name}: {error}") from error
         return ([context, *args] if self.task.signature.takes_context else args), kwargs

@@ -23,7 +23,7 @@ from typing import Any
 from . import _child as words
 from . import _outcomes
 from ._convert import python_level
-from ._errors import Cancelled
+from ._errors import Cancelled, JobwireError
 from ._executors import Execution, ThreadExecutor
 from ._instrument import instrument
 from ._leases import Lease, Outcome
@@ -100,7 +100,12 @@ class ProcessExecutor(ThreadExecutor):
         child: _Child | None = None
         while (execution := self._work.get()) is not None:
             with instrument().processing(execution):
-                child = self._run(child, execution)
+                try:
+                    execution.fetch()
+                except JobwireError as error:
+                    execution.end(_outcomes.raised(execution.lease, None, error, execution.task))
+                else:
+                    child = self._run(child, execution)
             with self._lock:
                 self._outstanding -= 1
         if child is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from ._types import Duration, Failure, JobOptions, JobState, JobStatus, Retry
+from ._types import Duration, Failure, JobOptions, JobState, JobStatus, Progress, Retry
 
 if TYPE_CHECKING:
     from ._errors import JobwireError
@@ -252,3 +253,52 @@ class WorkerStatus:
     cpu_percent: float = 0.0
     server_id: str = ""
     jobs: tuple[JobStatus, ...] = ()  # what it holds, at most 100; of `get` only
+
+
+class WorkflowState(str, enum.Enum):
+    """Where a workflow is."""
+
+    RUNNING = "running"
+    HELD = "held"  # a node failed, what depends on it waits for an operator, and nothing else is left to run
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"  # a state that this version of the SDK does not know; never terminal
+
+    @property
+    def terminal(self) -> bool:
+        """The workflow has ended."""
+        return self in (WorkflowState.SUCCEEDED, WorkflowState.FAILED, WorkflowState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class WorkflowStatus:
+    """The record of a workflow, as of one moment."""
+
+    id: str
+    name: str
+    state: WorkflowState
+    open: bool  # more nodes may come
+    node_count: int
+    counts: Mapping[JobState, int]  # nodes by their state
+    percent: float  # nodes that have ended, of all
+    create_time: datetime | None = None
+    finish_time: datetime | None = None
+    purge_time: datetime | None = None
+    parent_workflow_id: str = ""
+    tags: tuple[str, ...] = ()
+    callback_job_ids: tuple[str, ...] = ()  # of on_success, on_failure and on_finish, once enqueued
+
+
+@dataclass(frozen=True)
+class WorkflowNodeStatus:
+    """A node, and where its job is."""
+
+    name: str
+    group: str
+    job_id: str  # empty where the node is a workflow of its own
+    state: JobState
+    progress: Progress | None = None
+    failure: Failure | None = None
+    start_time: datetime | None = None
+    finish_time: datetime | None = None

@@ -6,22 +6,24 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from . import _codec
+from ._bind import HEADER, bound
 from ._convert import payload, value_of
 from ._errors import InvalidArgument
 from ._ids import uuid7
 from ._leases import BatchRule
 from ._options import job_spec, merge_options
-from ._types import Duration, EnqueueResult, JobOptions
-from .v1 import common_pb2, job_pb2
+from ._types import Duration, EnqueueResult, JobOptions, whole_number
+from .v1 import job_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # known to type checkers without being installed
 
+    from ._canvas import Chain, Group
     from ._client import Client
     from ._job import EnqueueItem, Job
     from .classifiers import Classifier
@@ -100,6 +102,22 @@ class Signature:
                 values.update(value)
         return values.get(self.parameters[0].name, {}) if self.whole else values
 
+    def partial(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """What is given of the arguments, by parameter; TypeError as Python itself would raise it."""
+        values: dict[str, Any] = {}
+        for name, value in self._calling.bind_partial(*args, **kwargs).arguments.items():
+            if name in self._decoders:
+                values[name] = value
+            else:
+                values.update(value)
+        return values
+
+    def check_given(self, task: str, given: Collection[str]) -> None:
+        """TypeError when a parameter without a default is not among those given."""
+        for parameter in self.parameters:
+            if parameter.default is inspect.Parameter.empty and parameter.name not in given:
+                raise TypeError(f"{task}: {parameter.name} is missing")
+
     def decode(self, value: Any) -> tuple[list[Any], dict[str, Any]]:
         """Arguments out of a payload. DecodeError names what is missing or does not fit."""
         if self.whole:
@@ -170,6 +188,11 @@ class TaskCall(Generic[R]):
     task: Task[..., R]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+
+    def __or__(self, step: Any) -> Chain[Any]:
+        from ._canvas import Chain
+
+        return Chain([self, step])
 
     def enqueue(self) -> Job[R]:
         """Enqueues it; as `Task.enqueue`."""
@@ -314,9 +337,38 @@ class Task(Generic[P, R]):
         result: R = self.signature.decode_result(value, "result")
         return result
 
-    def _arguments(self, body: common_pb2.Payload) -> tuple[list[Any], dict[str, Any]]:
-        """Positional and keyword arguments for the handler, out of a payload."""
-        return self.signature.decode(value_of(body))
+    def map(self, inputs: Iterable[Any]) -> Group[R]:
+        """A group of calls, one for each input, which is the sole argument: `resize.map(paths).enqueue()`."""
+        from ._canvas import Group
+
+        return Group(TaskCall(self, (given,), {}) for given in inputs)
+
+    def starmap(self, inputs: Iterable[Iterable[Any]]) -> Group[R]:
+        """A group of calls, one for each tuple of arguments."""
+        from ._canvas import Group
+
+        return Group(TaskCall(self, tuple(given), {}) for given in inputs)
+
+    def chunks(self, items: Iterable[Any], size: int) -> Group[R]:
+        """A group of calls of a task that takes a list, each with up to `size` of the items."""
+        from ._canvas import Group
+
+        if not whole_number(size) or size < 1:
+            raise InvalidArgument(f"size: expected a whole number, at least 1, got {size!r}", field="size")
+        listed = list(items)
+        return Group(TaskCall(self, (listed[at : at + size],), {}) for at in range(0, len(listed), size))
+
+    def _arguments(self, job: worker_service_pb2.JobLease) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments for the handler, out of payload and results of other jobs."""
+        value, header = value_of(job.task.payload), job.task.headers.get(HEADER)
+        if header is not None:
+            results = [
+                (found.alias, value_of(found.result) if found.HasField("result") else None)
+                for found in job.dependencies
+            ]
+            signature = self.signature
+            value = bound(value, header, results, None if signature.whole else [p.name for p in signature.parameters])
+        return self.signature.decode(value)
 
     def _call_of(self, given: Any) -> TaskCall[R]:
         if isinstance(given, TaskCall):

@@ -8,6 +8,7 @@ takes functions of (session, now); everything that happens anywhere becomes one 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import multiprocessing
 import os
@@ -56,6 +57,7 @@ from ._transport import BidiStream, Transport
 from ._types import Duration, Queue, to_seconds
 from ._version import __version__
 from ._vitals import Vitals
+from ._workflow import fetch_results
 from .v1 import job_pb2, worker_service_pb2
 
 if TYPE_CHECKING:
@@ -150,7 +152,9 @@ class Worker:
         self._recycle: Callable[[int], bool] | None = None  # with the jobs this process ran: enough?
         self._jobs_here = 0
         self._executions: dict[str, Execution] = {}
-        self._sink = Sink(self._progressed, self._logged, time.monotonic, self.config.worker_id)
+        self._sink = Sink(
+            self._progressed, self._logged, time.monotonic, self.config.worker_id, functools.partial(fetch_results, app)
+        )
         self._stream: BidiStream | None = None
         self._transport: Transport | None = None
         self._ready = threading.Event()
