@@ -13,7 +13,10 @@ import { checkSharedOptions } from "./options.js";
 import { detected } from "./otel/detect.js";
 import { ResultStream } from "./results.js";
 import { retrying, within } from "./retry.js";
+import { Jobs } from "./jobs.js";
+import { Queues } from "./queues.js";
 import { Schedules } from "./schedules.js";
+import { Workers } from "./workers.js";
 import { buildSpec, buildSpecUnchecked, type BuiltSpec } from "./spec.js";
 import type { AnyTask, Task } from "./tasks.js";
 import type { OutgoingJob, Telemetry } from "./telemetry.js";
@@ -47,8 +50,14 @@ export class Client {
   readonly #telemetry: Telemetry | undefined;
   readonly #access: Access;
   #coalescer: Coalescer;
+  /** Jobs by the many: for operators. */
+  readonly jobs: Jobs;
+  /** Queues, their numbers and their limits. */
+  readonly queues: Queues;
   /** Recurring jobs. */
   readonly schedules: Schedules;
+  /** Workers that are connected. */
+  readonly workers: Workers;
 
   constructor(options: ClientOptions = {}) {
     const connection = resolveConnection(options);
@@ -61,7 +70,10 @@ export class Client {
       deadlineMs: toMs(options.deadline ?? "30s", "deadline"),
       codecs: new Codecs(options.codecs),
     };
+    this.jobs = new Jobs(this.#access);
+    this.queues = new Queues(this.#access);
     this.schedules = new Schedules(this.#access);
+    this.workers = new Workers(this.#access);
     insides.set(this, {
       connection,
       telemetry: this.#telemetry,

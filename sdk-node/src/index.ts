@@ -5,10 +5,16 @@ export { Job } from "./job.js";
 export { defineTask, type StandardSchema, type Task } from "./tasks.js";
 export type { Needs, Signature } from "./signature.js";
 export type { BulkResult, Which } from "./bulk.js";
+export { Jobs, type ChangeOptions } from "./jobs.js";
+export { Queues } from "./queues.js";
 export { Schedules } from "./schedules.js";
-export type { Backfilled, Cadence, CadenceCommon, Cron, Every, Overlap, Schedule, ScheduleSpec } from "./schedule-types.js";
+export { Workers } from "./workers.js";
+export type {
+  Attempt, JobDetails, JobPatch, Percentiles, QueueConfig, QueueRecord, QueueStats, RateLimit, WorkerRecord,
+} from "./admin-types.js";
+export type { Backfilled, Cadence, CadenceCommon, Cron, Every, Overlap, ScheduleRecord, ScheduleSpec } from "./schedule-types.js";
 export { Worker } from "./worker.js";
-export type { QueueOptions, WorkerEvents, WorkerOptions } from "./worker-options.js";
+export type { QueueOptions, SeenJob, WorkerEvents, WorkerOptions } from "./worker-options.js";
 export type { ThreadOptions } from "./pool.js";
 export type { Handler } from "./runner.js";
 export type { BatchContext, BatchHandler, BatchJob, BatchOptions } from "./batch.js";

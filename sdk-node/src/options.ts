@@ -71,6 +71,11 @@ const TASK: Checks<Omit<JobOptions, "id">> = {
 };
 const JOB: Checks<JobOptions> = { id: text, ...TASK };
 
+/** A policy of retries, where a queue has one. */
+export const RETRY_OPTION = retry;
+/** What can be changed of a job that waits. */
+export const PATCH = { priority: TASK.priority, queue: text, delay: duration, at: date, retry, timeout: duration };
+
 /** What people write who come from elsewhere. */
 const MEANT: Record<string, string> = {
   attempts: "retry: { maxAttempts }",

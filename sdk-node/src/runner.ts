@@ -60,6 +60,11 @@ export class Runner {
     return new Set([...this.#runs.values()].map(({ call }) => call)).size;
   }
 
+  /** The job that runs by this key. */
+  job(key: number): JobData | undefined {
+    return this.#runs.get(key)?.job;
+  }
+
   /** Types of the handlers that have run since the last call: the suspects when the loop was blocked. */
   sample(): string[] {
     const types = [...this.#ran];

@@ -8,7 +8,7 @@ import {
   type Schedule as PbSchedule, type ScheduleSpec as PbScheduleSpec,
 } from "./gen/jobwire/v1/schedule_service_pb.js";
 import { decodeBody } from "./payload.js";
-import type { Cadence, Schedule, ScheduleSpec } from "./schedule-types.js";
+import type { Cadence, ScheduleRecord, ScheduleSpec } from "./schedule-types.js";
 import { checkSignature, type Signature } from "./signature.js";
 import { buildSpec } from "./spec.js";
 import { bodyOf, stateOf } from "./wire.js";
@@ -112,10 +112,10 @@ function wordOf<W extends string>(words: Record<W, number>, value: number, other
 }
 
 /** The public form of a schedule. */
-export function scheduleOf(schedule: PbSchedule, codecs: Codecs): Schedule {
+export function scheduleOf(schedule: PbSchedule, codecs: Codecs): ScheduleRecord {
   const { spec } = schedule;
   const job = spec?.job;
-  const plain: Schedule = {
+  const plain: ScheduleRecord = {
     id: schedule.id,
     timeZone: spec?.timeZone || "UTC",
     gap: wordOf(GAPS, spec?.gap ?? 0, "after"),

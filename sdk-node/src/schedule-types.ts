@@ -63,7 +63,7 @@ export type ScheduleSpec = Cadence & {
 };
 
 /** A schedule, as the server keeps it. Durations are milliseconds. */
-export interface Schedule {
+export interface ScheduleRecord {
   id: string;
   /** One of `cron` and `every` is set. */
   cron?: string;

@@ -8,7 +8,7 @@ import { ScheduleService, type Schedule as PbSchedule } from "./gen/jobwire/v1/s
 import { Job } from "./job.js";
 import { encodeBody } from "./payload.js";
 import { cadenceOf, checkCadence, checkScheduleSpec, OVERLAPS, scheduleOf, scheduleSpecOf } from "./schedule-spec.js";
-import type { Backfilled, Cadence, Overlap, Schedule, ScheduleSpec } from "./schedule-types.js";
+import type { Backfilled, Cadence, Overlap, ScheduleRecord, ScheduleSpec } from "./schedule-types.js";
 import { payloadInit } from "./spec.js";
 import type { CallOptions, ListOptions } from "./types.js";
 
@@ -40,7 +40,7 @@ export class Schedules {
     id: string,
     spec: ScheduleSpec,
     options: CallOptions & { etag?: string; validateOnly?: boolean } = {},
-  ): Promise<{ schedule: Schedule; created: boolean }> {
+  ): Promise<{ schedule: ScheduleRecord; created: boolean }> {
     checkScheduleSpec(spec);
     const { etag, validateOnly, ...limits } = options;
     const request = { id, spec: await scheduleSpecOf(spec, this.#access.codecs), etag, validateOnly };
@@ -48,13 +48,13 @@ export class Schedules {
     return { schedule: this.#public(id, schedule), created };
   }
 
-  async get(id: string, options: CallOptions = {}): Promise<Schedule> {
+  async get(id: string, options: CallOptions = {}): Promise<ScheduleRecord> {
     const { schedule } = await call(this.#access, method.getSchedule, { id }, options);
     return this.#public(id, schedule);
   }
 
   /** All schedules, by id. Filterable: `id`, `type`, `queue`, `paused`, `tag`. */
-  list(options: ListOptions = {}): AsyncGenerator<Schedule, void, undefined> {
+  list(options: ListOptions = {}): AsyncGenerator<ScheduleRecord, void, undefined> {
     const { filter } = options;
     return paged(
       options,
@@ -131,7 +131,7 @@ export class Schedules {
     return sum;
   }
 
-  #public(id: string, schedule: PbSchedule | undefined): Schedule {
+  #public(id: string, schedule: PbSchedule | undefined): ScheduleRecord {
     if (!schedule) throw new NotFound(`no schedule ${id}`, { reason: "SCHEDULE_NOT_FOUND" });
     return scheduleOf(schedule, this.#access.codecs);
   }

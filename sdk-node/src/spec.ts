@@ -1,7 +1,7 @@
 // From a task, an input and options to the JobSpec that travels.
 import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import type { Codecs } from "./codecs.js";
-import { durationField, spanOf, toMs } from "./duration.js";
+import { durationField, msOf, spanOf, toMs } from "./duration.js";
 import { InvalidArgument, ResourceExhausted } from "./errors.js";
 import type { RetryPolicy } from "./gen/jobwire/v1/common_pb.js";
 import { JobSpecSchema, type JobSpec } from "./gen/jobwire/v1/job_pb.js";
@@ -129,7 +129,8 @@ function conflict(a: string, b: string): InvalidArgument {
   return new InvalidArgument(`${a} and ${b} exclude each other; give one of them`, { reason: "INVALID_FIELD", field: a });
 }
 
-function startOf({ delay, at }: JobOptions): JobSpec["start"] | undefined {
+/** When a job is to start, if not at once. */
+export function startOf({ delay, at }: Pick<JobOptions, "delay" | "at">): JobSpec["start"] | undefined {
   if (delay !== undefined) return { case: "delay", value: message(spanOf(toMs(delay, "delay"))) };
   return at && { case: "scheduleTime", value: message(spanOf(at.getTime())) };
 }
@@ -144,7 +145,8 @@ function message<T>(span: { seconds: bigint; nanos: number }): T {
   return span as T;
 }
 
-function retryOf(retry: number | Retry | undefined) {
+/** The contract's form of a policy of retries. */
+export function retryOf(retry: number | Retry | undefined) {
   if (retry === undefined) return undefined;
   if (typeof retry === "number") return { maxAttempts: retry };
   return {
@@ -158,6 +160,21 @@ function retryOf(retry: number | Retry | undefined) {
     maxCrashes: retry.maxCrashes,
     onExhausted: retry.onExhausted && EXHAUSTED[retry.onExhausted],
   } satisfies Partial<Record<keyof RetryPolicy, unknown>>;
+}
+
+/** The public form of a policy of retries: what was set of it. */
+export function retryFrom(policy: RetryPolicy): Retry {
+  const retry: Retry = {};
+  if (policy.maxAttempts !== 0) retry.maxAttempts = policy.maxAttempts;
+  if (policy.initialDelay) retry.initialDelay = msOf(policy.initialDelay);
+  if (policy.multiplier !== 0) retry.multiplier = policy.multiplier;
+  if (policy.maxDelay) retry.maxDelay = msOf(policy.maxDelay);
+  if (policy.jitter !== undefined) retry.jitter = policy.jitter;
+  if (policy.delays.length > 0) retry.delays = policy.delays.map((delay) => msOf(delay));
+  if (policy.nonRetryableTypes.length > 0) retry.nonRetryableTypes = policy.nonRetryableTypes;
+  if (policy.maxCrashes !== undefined) retry.maxCrashes = policy.maxCrashes;
+  if (policy.onExhausted === EXHAUSTED.discard) retry.onExhausted = "discard";
+  return retry;
 }
 
 function uniqueOf(unique: string | Unique | undefined) {

@@ -1,12 +1,14 @@
 // Between protobuf messages and the SDK's plain data. Unknown enum values become the documented fallback.
 import { toJson, type JsonObject } from "@bufbuild/protobuf";
 import { ValueSchema } from "@bufbuild/protobuf/wkt";
+import type { Attempt, JobDetails } from "./admin-types.js";
+import type { Codecs } from "./codecs.js";
 import { dateOf, msOf, spanOf } from "./duration.js";
 import type { CancelReason } from "./errors.js";
 import { FailureKind, type Failure as PbFailure, type Payload as PbPayload } from "./gen/jobwire/v1/common_pb.js";
 import {
-  JobState as PbJobState, LogLevel as PbLogLevel, ThrottleScope,
-  type Job as PbJob, type LogLine as PbLogLine, type Progress as PbProgress,
+  AttemptResult, JobState as PbJobState, LogLevel as PbLogLevel, ThrottleScope,
+  type Attempt as PbAttempt, type Job as PbJob, type LogLine as PbLogLine, type Progress as PbProgress,
 } from "./gen/jobwire/v1/job_pb.js";
 import { EnqueueStatus as PbEnqueueStatus } from "./gen/jobwire/v1/job_service_pb.js";
 import { CancelReason as PbCancelReason, FailureAction, type JobLease } from "./gen/jobwire/v1/worker_service_pb.js";
@@ -232,4 +234,41 @@ export function recordOf(job: PbJob): JobRecord {
   const failure = publicFailure(failureDataOf(job.failure));
   if (failure) record.failure = failure;
   return record;
+}
+
+/** The whole record, decoded. */
+export function detailsOf(job: PbJob, codecs: Codecs): JobDetails {
+  const details: JobDetails = {
+    ...recordOf(job),
+    input: decodeBody(bodyOf(job.spec?.payload), codecs),
+    result: decodeBody(bodyOf(job.result), codecs),
+    fairnessKey: job.spec?.fairnessKey ?? "",
+    parentId: job.spec?.parentId ?? "",
+    attempts: job.attempts.map(attemptOf),
+    etag: job.etag,
+  };
+  for (const field of ["fireTime", "cancelRequestTime", "purgeTime"] as const) {
+    const time = dateOf(job[field]);
+    if (time) details[field] = time;
+  }
+  return details;
+}
+
+function attemptOf(attempt: PbAttempt): Attempt {
+  const running = attempt.result === AttemptResult.UNSPECIFIED;
+  const plain: Attempt = {
+    attempt: attempt.attempt,
+    delivery: attempt.delivery,
+    result: running ? "running" : (nameOf(AttemptResult, attempt.result) as Attempt["result"]),
+    workerId: attempt.workerId,
+    runMs: msOf(attempt.runDuration) ?? 0,
+    waitMs: msOf(attempt.waitDuration) ?? 0,
+  };
+  for (const field of ["startTime", "finishTime"] as const) {
+    const time = dateOf(attempt[field]);
+    if (time) plain[field] = time;
+  }
+  const failure = publicFailure(failureDataOf(attempt.failure));
+  if (failure) plain.failure = failure;
+  return plain;
 }

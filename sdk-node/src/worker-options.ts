@@ -8,7 +8,7 @@ import type { SessionConfig } from "./hello.js";
 import type { ThreadPool } from "./pool.js";
 import type { Registration } from "./runner.js";
 import type { AnyTask } from "./tasks.js";
-import type { Logger } from "./types.js";
+import type { Logger, Progress } from "./types.js";
 import { VERSION } from "./version.js";
 
 /** A queue to serve. */
@@ -67,7 +67,18 @@ export interface WorkerOptions {
   logger?: Logger;
 }
 
-/** What a worker emits, for observing only. */
+/** A job, in what a worker emits. */
+export interface SeenJob {
+  id: string;
+  type: string;
+  queue: string;
+  attempt: number;
+}
+
+/**
+ * What a worker emits, for observing only: what a listener throws is logged and changes nothing. Other workers' jobs are
+ * seen by their own events; `job.events()` follows one job wherever it runs.
+ */
 export interface WorkerEvents {
   /** Connected for the first time, and its schedules are put. */
   ready: [];
@@ -75,8 +86,14 @@ export interface WorkerEvents {
   connected: [server: { id: string; version: string }];
   disconnected: [why: string];
   draining: [why: string];
-  /** An attempt failed. */
-  failed: [job: { id: string; type: string; attempt: number }, error: unknown];
+  /** A handler starts. */
+  active: [job: SeenJob];
+  /** A handler reported progress. Every report: those of one job that follow each other quickly reach the server as one. */
+  progress: [job: SeenJob, progress: Progress];
+  /** An attempt succeeded, as far as this worker knows: the server has not confirmed it yet. */
+  completed: [job: SeenJob, result: unknown];
+  /** An attempt failed. Whether it is tried again is the server's to say. */
+  failed: [job: SeenJob, error: unknown];
   /** The main loop was blocked for `ms` while these types ran. */
   lag: [ms: number, running: string[]];
 }

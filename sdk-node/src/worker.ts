@@ -12,14 +12,15 @@ import { healthAddress, serveHealth, WorkerMetrics } from "./health.js";
 import { localLink, threadLink, type SessionLink } from "./link.js";
 import { captureConsole } from "./log-capture.js";
 import { LagMonitor } from "./loop-lag.js";
-import type { RunnerCommand } from "./messages.js";
+import type { JobData, RunnerCommand } from "./messages.js";
+import { decodeBody } from "./payload.js";
 import { ThreadPool, type ThreadOptions } from "./pool.js";
 import { Runner, summary, type Handler, type Registration } from "./runner.js";
 import type { ScheduleSpec } from "./schedule-types.js";
 import { defineTask, type AnyTask, type Task } from "./tasks.js";
 import type { Telemetry } from "./telemetry.js";
 import type { Logger } from "./types.js";
-import { CONCURRENCY, sessionConfig, type WorkerEvents, type WorkerOptions } from "./worker-options.js";
+import { CONCURRENCY, sessionConfig, type SeenJob, type WorkerEvents, type WorkerOptions } from "./worker-options.js";
 
 const stderr: Logger = {
   info: (message) => process.stderr.write(`jobwire: ${message}\n`),
@@ -162,16 +163,25 @@ export class Worker extends EventEmitter<WorkerEvents> {
       this.#handlers,
       workerInside(this).classifiers,
       (events) => {
+        for (const event of this.listenerCount("progress") > 0 ? events : []) {
+          if (event.event !== "progress" || !event.progress) continue;
+          const job = runner.job(event.key);
+          if (job) this.#tell("progress", seen(job), event.progress);
+        }
         if (link) link.send(events);
         else if (events.some(({ event }) => event === "drain")) this.#schedules.stop();
       },
       (job, error) => {
         this.#logger.warn(`${job.type} ${job.id} failed in attempt ${job.attempt}: ${summary(error)}`);
-        this.#tell("failed", { id: job.id, type: job.type, attempt: job.attempt }, error);
+        this.#tell("failed", seen(job), error);
       },
       async (job, attempt) => {
+        this.#tell("active", seen(job));
         const outcome = await (telemetry ? telemetry.process(job, config.workerId, attempt) : attempt());
         this.#metrics.ended(job.type, outcome.kind === "dropped" ? "lost" : outcome.kind);
+        if (outcome.kind === "succeeded" && this.listenerCount("completed") > 0) {
+          this.#tell("completed", seen(job), decodeBody(outcome.result, codecs));
+        }
         return outcome;
       },
       codecs,
@@ -314,6 +324,10 @@ export class Worker extends EventEmitter<WorkerEvents> {
         this.#runner?.obey(command);
     }
   }
+}
+
+function seen({ id, type, queue, attempt }: JobData): SeenJob {
+  return { id, type, queue, attempt };
 }
 
 /** What the rest of the SDK may see of a worker. */

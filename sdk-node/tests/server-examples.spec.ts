@@ -17,6 +17,10 @@ const printed: Record<string, string[]> = {
   hello: ["Hello, Ada!"],
   "coming-from-bullmq": ["a blue car", "completed", "a wet car succeeded", "a green car", "JobFailed", "2"],
   "bullmq-schedulers": ["true false", "painted blue at 15 past", "nightly 0 15 3 * * *", "3 true"],
+  admin: [
+    "refused 1", "refused 1", "2 true", "true the bank is away 0", "jobwire-node [ 'admin' ]",
+    "admin.charge 1: refused, admin.charge 1: refused, admin.charge: good",
+  ],
   batch: ["120", "delivered", "old is gone"],
   schedules: ["monthly true", "nightly-report false", "true At 02:30, Monday to Friday, Europe/Berlin 3", "all of today, by nightly-report", "5"],
   options: ["scheduled [ 'user:bob' ]", "duplicate true", "replaced", "UNIQUE_CONFLICT true"],
