@@ -109,6 +109,17 @@ async def wait(ctx: Context, payload: Payload) -> Any:
     await asyncio.Event().wait()
 
 
+@conf_task("conf.hold")  # of this language's own tests
+async def hold(ctx: Context, payload: Payload) -> Any:
+    await asyncio.to_thread(until_there, payload["until"])
+    return {"held": True}
+
+
+def until_there(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
 @conf_task("conf.hang")
 async def hang(ctx: Context, payload: Payload) -> Any:
     until = time.monotonic() + payload["ms"] / 1000

@@ -276,3 +276,70 @@ def test_a_stream_of_jobs_arrives_once_each(site: Site) -> None:
     first, second = site.app.enqueue_stream([("no name", {}), ("hold", {})])
     assert isinstance(first.error, jobwire.InvalidArgument)
     assert second.status == "accepted"
+
+
+# --- fairness keys and throttles --------------------------------------------------------------------------------------
+
+
+def test_keys_take_turns(site: Site) -> None:
+    order: list[str] = []
+    done = threading.Event()
+
+    @site.app.task(f"turn-{site.queue}", queue=site.queue)
+    def turn(key: str) -> None:
+        order.append(key)
+        if len(order) == 12:
+            done.set()
+
+    site.app.enqueue_many([turn.opts(fairness_key="loud").s("loud") for _ in range(9)])
+    site.app.enqueue_many([turn.opts(fairness_key=lambda key: key).s("calm") for _ in range(3)])
+    site.work(concurrency=1)
+    assert done.wait(WAIT)
+    assert order[:6].count("calm") >= 2, order  # not behind all of the loud ones
+
+
+def test_a_key_is_held_to_its_own_limit(site: Site) -> None:
+    site.app.queues.set(site.queue, max_running_per_key=1)
+    jobs = [site.hold.opts(fairness_key=key).enqueue(n) for n, key in enumerate(["a", "a", "b"])]
+    site.work()
+    eventually(lambda: len(site.held) == 2)
+    assert sorted(site.held) == [0, 2]
+    site.go.set()
+    assert [job.result(WAIT) for job in jobs] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("throttle", ["queue", "key"])
+def test_a_snooze_may_hold_back_others(site: Site, throttle: Literal["queue", "key"]) -> None:
+    started: dict[str, float] = {}
+
+    @site.app.task(f"call-{throttle}-{site.queue}", queue=site.queue)
+    def call(ctx: jobwire.Context, name: str) -> None:
+        started[name] = time.monotonic()
+        if name == "first" and ctx.delivery == 1:
+            raise jobwire.Snooze("700ms", throttle=throttle, reason="the API says wait")
+
+    first = call.opts(fairness_key="a").enqueue("first")
+    site.work(concurrency=1)
+    eventually(lambda: first.status().state is JobState.SCHEDULED)
+    snoozed = started["first"]
+    same, other = call.opts(fairness_key="a").enqueue("same"), call.opts(fairness_key="b").enqueue("other")
+    for job in (same, other, first):
+        job.result(WAIT)
+    assert started["same"] - snoozed >= 0.6
+    assert (started["other"] - snoozed >= 0.6) == (throttle == "queue")
+    assert first.status().attempt == 1
+
+
+def test_a_batch_of_one_key(site: Site) -> None:
+    sizes: list[int] = []
+
+    @site.app.batch_task(f"batch-{site.queue}", queue=site.queue, max_size=10, linger="150ms", by_key=True)
+    def batch(ctx: jobwire.BatchContext, inputs: list[dict[str, str]]) -> None:
+        assert len({given["key"] for given in inputs}) == 1
+        sizes.append(len(inputs))
+
+    items = site.app.enqueue_many([batch.opts(fairness_key=key).s({"key": key}) for key in "abababab"])
+    site.work()
+    assert [item.job and item.job.result(WAIT) for item in items] == [None] * 8
+    assert sum(sizes) == 8
+    assert max(sizes) > 1

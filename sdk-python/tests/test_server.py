@@ -316,11 +316,13 @@ def test_a_server_restart_is_survived_with_handlers_running(tmp_path: Path) -> N
     worker = conformance_worker(server, CONF_CONCURRENCY="20", CONF_LOG=str(log))
     client = Client(server.url)
     try:
-        jobs = [enqueue(client, "conf.sleep", {"ms": 1500}) for _ in range(20)]
-        eventually(lambda: len(log_words(log)) == 20)
+        go = tmp_path / "go"
+        jobs = [enqueue(client, "conf.hold", {"until": str(go)}) for _ in range(20)]
+        eventually(lambda: len(log_words(log)) == 20)  # all have started, and none ends before it is told to
         server.kill()
         server.start()
-        assert [job.result(30) for job in jobs] == [{"slept": 1500}] * 20
+        go.touch()
+        assert [job.result(30) for job in jobs] == [{"held": True}] * 20
         assert len([words for words in log_words(log) if words[0] == "start"]) == 20
         assert all(job.status().delivery == 1 for job in jobs)
     finally:

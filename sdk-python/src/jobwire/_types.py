@@ -97,7 +97,6 @@ class JobOptions(TypedDict, total=False):
 
     What wins: the call, the task, the queue's configuration, the server's default. `unique`, `fairness_key`,
     `idempotency_key` and `tags` may be functions of the task's arguments. Durations: "30s", a timedelta, seconds.
-    Servers of 0.1 refuse `fairness_key`, `total_timeout`, `heartbeat_timeout` and `after` (FEATURE_DISABLED).
     """
 
     queue: str  # default: the type, which gives each type its own statistics, limits and pause switch
