@@ -33,6 +33,22 @@ const ENQUEUE_MAX: usize = 1_000;
 
 tokio::task_local! {
     static CURRENT: RawCtx;
+    /// Several, in a call of a batch handler.
+    static BATCH: Arc<[RawCtx]>;
+}
+
+/// Runs a call of a batch handler, so that [`running`] sees its jobs.
+pub(crate) async fn in_batch<F: Future>(jobs: Arc<[RawCtx]>, call: F) -> F::Output {
+    BATCH.scope(jobs, call).await
+}
+
+/// Does something for the job that runs here, or for each of a batch.
+pub(crate) fn running(mut each: impl FnMut(&RawCtx)) {
+    if let Some(ctx) = RawCtx::current() {
+        each(&ctx);
+    } else {
+        let _ = BATCH.try_with(|jobs| jobs.iter().for_each(each));
+    }
 }
 
 /// The context of a typed handler: its input, and everything of [`RawCtx`].
@@ -120,7 +136,7 @@ impl RawCtx {
     }
 
     /// The context of the job that runs here, if one does: for code that is called from a handler without being given
-    /// its context. Not seen in tasks and threads that the handler spawns, unless by [`scope`](Self::scope).
+    /// its context. A batch handler runs several, and none here. Not seen in tasks and threads that the handler spawns, unless by [`scope`](Self::scope).
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
@@ -169,6 +185,16 @@ impl RawCtx {
     /// Times this job was ever handed out; rises with every lease. The number to fence other systems with.
     pub fn delivery(&self) -> i32 {
         self.0.lease.delivery
+    }
+
+    /// Times a worker vanished with it; 0 again after a manual retry.
+    pub fn crashes(&self) -> i32 {
+        self.0.lease.crashes
+    }
+
+    /// Whose turn it is in its queue, or empty.
+    pub fn fairness_key(&self) -> &str {
+        &self.0.task.fairness_key
     }
 
     /// -4 (last) to 4 (first).

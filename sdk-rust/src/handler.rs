@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use crate::batch::{Batch, BatchHandler, BatchOutput};
 use crate::context::{Ctx, RawCtx};
 use crate::errors::Error;
 use crate::job_error::JobError;
@@ -89,6 +90,23 @@ macro_rules! arities {
         }
 
         #[allow(non_snake_case)]
+        impl<T: Task, R, F, Fut, $($state: Clone + Send + Sync + 'static),*> BatchHandler<T, ($(State<$state>,)*)> for F
+        where
+            R: BatchOutput<T>,
+            F: Fn(Batch<T>, $(State<$state>),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<R, JobError>> + Send + 'static,
+        {
+            fn call(
+                &self,
+                batch: Batch<T>,
+                ($($state,)*): ($(State<$state>,)*),
+            ) -> impl Future<Output = Result<Option<Vec<T::Output>>, JobError>> + Send + 'static {
+                let ended = self(batch, $($state),*);
+                async move { Ok(ended.await?.results()) }
+            }
+        }
+
+        #[allow(non_snake_case)]
         impl<T: Task, F, $($state: Clone + Send + Sync + 'static),*> BlockingHandler<T, ($(State<$state>,)*)> for F
         where
             F: Fn(Ctx<T>, $(State<$state>),*) -> Result<T::Output, JobError> + Send + Sync + 'static,
@@ -144,6 +162,6 @@ where
     Box::new(move |_| Ok(Arc::new(move |raw| handler(raw).boxed())))
 }
 
-fn written<O: serde::Serialize>(output: O) -> Result<Payload, JobError> {
+pub(crate) fn written<O: serde::Serialize>(output: O) -> Result<Payload, JobError> {
     Payload::json(&output).map_err(|error| JobError::unprocessable(format!("the result is no JSON: {error}")))
 }

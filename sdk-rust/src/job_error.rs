@@ -1,5 +1,6 @@
 //! What a handler returns instead of a result.
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -197,6 +198,19 @@ impl JobError {
         }
     }
 
+    /// The same for another job, without what came through `?`.
+    pub(crate) fn again(&self) -> Self {
+        let Inner { action, kind, message, causes, details, source: _ } = &*self.0;
+        Self(Box::new(Inner {
+            action: action.clone(),
+            kind: kind.clone(),
+            message: message.clone(),
+            causes: causes.clone(),
+            details: details.clone(),
+            source: None,
+        }))
+    }
+
     fn failed(self, action: pb::FailureAction, retry_delay: Option<Duration>) -> pb::outcome::Result {
         let kind = match self.0.action {
             Action::Unprocessable => pb::FailureKind::Unprocessable,
@@ -218,6 +232,16 @@ impl JobError {
             retry_delay: retry_delay.map(to_duration),
         })
     }
+}
+
+/// A handler that panicked has failed.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> JobError {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|message| (*message).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "the handler panicked".to_owned());
+    JobError::new(message).kind("panic")
 }
 
 /// Retried by the job's policy. `Failure.type` is the path of the error's type, causes are kept 5 deep.

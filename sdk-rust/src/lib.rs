@@ -47,6 +47,8 @@
 
 mod after;
 mod backoff;
+#[cfg(feature = "worker")]
+mod batch;
 #[cfg(feature = "client")]
 mod bulk;
 mod calls;
@@ -115,6 +117,8 @@ mod vitals;
 mod worker;
 
 pub use after::After;
+#[cfg(feature = "worker")]
+pub use batch::{Batch, BatchHandler, BatchJob, BatchOutput};
 #[cfg(feature = "client")]
 pub use bulk::{BulkError, BulkResult, Selector};
 pub use client::{Client, ClientBuilder};

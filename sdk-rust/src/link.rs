@@ -97,6 +97,9 @@ impl Link {
             if !output.starts.is_empty() {
                 self.runner.start(std::mem::take(&mut output.starts), &self.user);
             }
+            for batch in output.batches.drain(..) {
+                self.runner.start_batch(batch, &self.user);
+            }
             let mut again = false;
             for command in output.commands.drain(..) {
                 match command {

@@ -8,7 +8,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use crate::context::RawCtx;
+use crate::context::running;
 use crate::types::LogLevel;
 
 /// A layer that adds every event of a running handler to the job's log; others pass untouched. Takes INFO and above
@@ -44,7 +44,6 @@ impl<S: Subscriber> Layer<S> for JobLogs {
         if *metadata.level() > self.level {
             return;
         }
-        let Some(ctx) = RawCtx::current() else { return };
         let mut line = Line::default();
         event.record(&mut line);
         let level = match *metadata.level() {
@@ -54,7 +53,7 @@ impl<S: Subscriber> Layer<S> for JobLogs {
             Level::WARN => LogLevel::Warn,
             Level::ERROR => LogLevel::Error,
         };
-        ctx.log_with(level, line.message, line.fields);
+        running(|ctx| ctx.log_with(level, line.message.clone(), line.fields.clone()));
     }
 }
 

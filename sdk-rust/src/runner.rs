@@ -1,6 +1,5 @@
 //! Runs one delivered job: decodes it, finds its handler, turns what the handler returns into an outcome.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,14 +10,15 @@ use jobwire_proto::v1 as pb;
 use prost::Message;
 use tokio::runtime::Handle;
 
+use crate::batch::ErasedBatch;
 use crate::classify::Classifier;
 use crate::context::RawCtx;
 use crate::handler::Erased;
 use crate::health::Metrics;
-use crate::job_error::{Action, JobError};
+use crate::job_error::{Action, JobError, panicked};
 use crate::mailbox::{Event, Mailbox};
 use crate::payload::Payload;
-use crate::session::Start;
+use crate::session::{Start, Token};
 use crate::telemetry::{Process, TraceMode};
 use crate::types::CancelReason;
 
@@ -26,6 +26,7 @@ pub(crate) struct Runner {
     exact: HashMap<String, Erased>,
     /// Types that end in "*", without it; longest first.
     prefixes: Vec<(String, Erased)>,
+    pub batches: HashMap<String, ErasedBatch>,
     pub classifiers: Vec<Classifier>,
     pub trace_mode: TraceMode,
     mailbox: Arc<Mailbox>,
@@ -42,7 +43,15 @@ impl Runner {
             }
         }
         prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Self { exact, prefixes, classifiers: Vec::new(), trace_mode: TraceMode::default(), mailbox, metrics }
+        Self {
+            exact,
+            prefixes,
+            batches: HashMap::new(),
+            classifiers: Vec::new(),
+            trace_mode: TraceMode::default(),
+            mailbox,
+            metrics,
+        }
     }
 
     /// Starts handlers on the user's runtime. Several cross to it as one task, which spawns them there.
@@ -62,6 +71,17 @@ impl Runner {
                 }
             });
         }
+    }
+
+    /// Starts a batch handler on the user's runtime.
+    pub fn start_batch(self: &Arc<Self>, starts: Vec<Start>, user: &Handle) {
+        let runner = self.clone();
+        user.spawn(async move {
+            let begun = Instant::now();
+            for (token, outcome) in runner.execute_batch(starts).await {
+                runner.mailbox.push(Event::Finished { token, outcome: outcome.map(Box::new), run: begun.elapsed() });
+            }
+        });
     }
 
     async fn run(&self, start: Start) {
@@ -99,10 +119,35 @@ impl Runner {
         outcome
     }
 
+    /// Runs jobs of one type in one call, each to its own end.
+    pub async fn execute_batch(&self, starts: Vec<Start>) -> Vec<(Token, Option<pb::Outcome>)> {
+        let mut jobs = Vec::with_capacity(starts.len());
+        for start in starts {
+            // The session has read it to know its type.
+            let task = pb::Task::decode(start.job.task.clone()).unwrap_or_default();
+            jobs.push(RawCtx::new(start, task, self.mailbox.clone()));
+        }
+        let name = jobs.first().map_or_else(String::new, |ctx| ctx.job_type().to_owned());
+        let spans: Vec<_> = jobs.iter().map(|ctx| Process::start(ctx, self.trace_mode)).collect();
+        let ends = match self.batches.get(&name) {
+            Some(handler) => handler(jobs.clone()).await.each(|error| error.classified(&self.classifiers)),
+            None => jobs.iter().map(|_| Err(JobError::release(format!("no handler for {name}")))).collect(),
+        };
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        for ((ctx, end), process) in jobs.into_iter().zip(ends).zip(spans) {
+            let outcome = outcome(&ctx, end);
+            let word = outcome.as_ref().map_or("dropped", word);
+            process.end(outcome.as_ref(), word);
+            self.metrics.ended(&name, word);
+            outcomes.push((ctx.token().clone(), outcome));
+        }
+        outcomes
+    }
+
     /// Whether there is a handler for a type.
     #[cfg(feature = "testing")]
     pub fn handles(&self, r#type: &str) -> bool {
-        self.find(r#type).is_some()
+        self.batches.contains_key(r#type) || self.find(r#type).is_some()
     }
 
     /// The handler of a type, and the name that it was registered by.
@@ -125,15 +170,6 @@ fn word(outcome: &pb::Outcome) -> &'static str {
         Some(pb::outcome::Result::Cancelled(_)) => "cancelled",
         None => "dropped",
     }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> JobError {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|message| (*message).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the handler panicked".to_owned());
-    JobError::new(message).kind("panic")
 }
 
 /// What to report; None = nothing, because the lease is lost.

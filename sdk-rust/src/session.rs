@@ -8,6 +8,7 @@
 //!   └─────── backoff ─────────┴── stream broke ───┘      leases and outcomes live on from stream to stream
 //! ```
 
+mod gathering;
 mod inbound;
 mod lease;
 mod outbound;
@@ -28,6 +29,8 @@ use rand::{Rng, SeedableRng};
 use crate::convert::{from_duration, to_duration};
 use crate::errors::{Code, RpcError};
 use crate::types::CancelReason;
+pub(crate) use gathering::BatchRule;
+use gathering::Gathering;
 pub(crate) use lease::{Command, Config, Control, Start, Token};
 use lease::{Lease, released};
 use outbox::{FLUSH_DELAY, FLUSH_OUTCOMES, Outbox};
@@ -63,6 +66,8 @@ enum State {
 pub(crate) struct Output {
     pub frames: Vec<pb::StreamJobsRequest>,
     pub starts: Vec<Start>,
+    /// Each to be run in one call.
+    pub batches: Vec<Vec<Start>>,
     pub commands: Vec<Command>,
     /// Poll again then, at the latest.
     pub wake: Option<Instant>,
@@ -77,6 +82,13 @@ pub(crate) struct Session {
     leases: HashMap<Token, Lease>,
     /// Delivered and not started, in order; may name leases dropped since.
     ready: VecDeque<Token>,
+    /// Those of them that wait for others.
+    gathering: Gathering,
+    /// When the next batch has waited long enough.
+    batch_at: Option<Instant>,
+    /// Leases that ever arrived.
+    arrivals: u64,
+    /// Handlers that run; one for each batch.
     running: usize,
     outbox: Outbox,
     reports: Reports,
@@ -125,6 +137,9 @@ impl Session {
             state: State::Idle,
             leases: HashMap::new(),
             ready: VecDeque::new(),
+            gathering: Gathering::new(config.batches.clone()),
+            batch_at: None,
+            arrivals: 0,
             running: 0,
             outbox: Outbox::default(),
             reports: Reports::default(),
@@ -167,7 +182,7 @@ impl Session {
         let Some(lease) = self.leases.remove(token) else {
             return; // given up during a drain
         };
-        self.running -= 1;
+        self.stopped(&lease);
         self.mean_run = Some(self.mean_run.map_or(run, |mean| mean.mul_f64(0.95) + run.mul_f64(0.05)));
         match outcome {
             Some(mut outcome) if !lease.lost => {
@@ -193,7 +208,8 @@ impl Session {
         }
         self.drain_at = Some(now + grace.unwrap_or(self.config.grace));
         self.say_state = true;
-        while let Some(token) = self.ready.pop_front() {
+        self.batch_at = None;
+        for token in std::mem::take(&mut self.ready).into_iter().chain(self.gathering.clear()) {
             self.give_back(&token, "worker is shutting down", now);
         }
     }
@@ -218,7 +234,8 @@ impl Session {
     /// How many more handlers may end before the next poll has something to do, besides what `wake` says.
     pub fn patience(&self) -> usize {
         let flushing = self.outbox.has_waiting() && self.state == State::Active;
-        if flushing && self.ready.is_empty() && self.drain_at.is_none() {
+        let waiting = !(self.ready.is_empty() && self.gathering.is_empty());
+        if flushing && !waiting && self.drain_at.is_none() {
             FLUSH_OUTCOMES.saturating_sub(self.outbox.waiting_len()).max(1)
         } else {
             1
@@ -266,7 +283,7 @@ impl Session {
             self.watch_stream(now);
         }
         if self.state == State::Active {
-            self.start_ready(now, &mut output.starts);
+            self.start_ready(now, output);
             self.compose(now, &mut output.frames);
         }
         if self.drain_at.is_some() {
@@ -281,7 +298,7 @@ impl Session {
     }
 
     fn wake(&self) -> Option<Instant> {
-        let mut times = [None; 8];
+        let mut times = [None; 9];
         times[0] = self.deadline_at;
         if self.drain_at.is_some() && self.state != State::Over {
             times[1] = if self.leases.is_empty() { self.last_ack_at } else { self.kill_at.or(self.drain_at) };
@@ -299,6 +316,7 @@ impl Session {
             times[5] = self.receipt_at;
             times[6] = self.next_heartbeat();
             times[7] = self.reports.next_at();
+            times[8] = self.batch_at;
         }
         times.into_iter().flatten().min()
     }
@@ -316,30 +334,88 @@ impl Session {
         }
     }
 
-    fn start_ready(&mut self, now: Instant, starts: &mut Vec<Start>) {
-        if self.drain_at.is_some() {
+    /// Starts what may start, in order of arrival. Of a batch that is who came first.
+    fn start_ready(&mut self, now: Instant, output: &mut Output) {
+        self.batch_at = None;
+        if self.drain_at.is_some() || self.outbox.is_full() {
             return;
         }
-        let full = self.outbox.is_full();
-        while self.running < self.config.concurrency && !full {
-            let Some(token) = self.ready.pop_front() else { break };
-            let Some(lease) = self.leases.get_mut(&token) else { continue };
-            if now >= lease.trusted_until {
+        while self.running < self.config.concurrency {
+            while self.ready.front().is_some_and(|token| !self.leases.contains_key(token)) {
+                self.ready.pop_front();
+            }
+            let single = self.ready.front().and_then(|token| self.leases.get_key_value(token));
+            let single = single.map(|(token, lease)| (lease.number, token.clone()));
+            let batch = self.gathering.first(now);
+            let started = match (single, batch) {
+                (None, None) => break,
+                (Some((number, token)), batch) if batch.is_none_or(|first| number < first) => {
+                    self.start_one(token, now, output)
+                }
+                (_, batch) => batch.is_some_and(|first| self.start_batch(first, now, output)),
+            };
+            if !started {
                 // Somebody else may have it by now; the next acknowledged heartbeat or Welcome tells.
-                self.ready.push_front(token);
                 break;
             }
-            let Some(job) = lease.job.take() else { continue };
-            lease.started = Some(now);
-            lease.deadline = job.timeout.as_ref().map(|timeout| now + from_duration(timeout));
-            self.deadline_at = [self.deadline_at, lease.deadline].into_iter().flatten().min();
-            self.running += 1;
-            self.started.push(token.clone());
-            starts.push(Start { token, job, control: lease.control.clone(), deadline: lease.deadline });
+        }
+        if self.running < self.config.concurrency {
+            self.batch_at = self.gathering.next_at(now);
         }
         if !self.started.is_empty() {
             self.outbox.flush_by(now + FLUSH_DELAY);
         }
+    }
+
+    fn start_one(&mut self, token: Token, now: Instant, output: &mut Output) -> bool {
+        let trusted = self.leases.get(&token).filter(|lease| now < lease.trusted_until);
+        let Some(lease) = trusted else { return false };
+        let timeout = lease.job.as_ref().and_then(|job| job.timeout.as_ref().map(from_duration));
+        self.ready.pop_front();
+        self.running += 1;
+        output.starts.extend(self.start(token, timeout, None, now));
+        true
+    }
+
+    /// All of them or none, under the shortest of their timeouts.
+    fn start_batch(&mut self, first: u64, now: Instant, output: &mut Output) -> bool {
+        let tokens = self.gathering.batch(first);
+        let leases = tokens.iter().filter_map(|token| self.leases.get(token));
+        if leases.clone().any(|lease| now >= lease.trusted_until) {
+            return false;
+        }
+        let jobs = leases.filter_map(|lease| lease.job.as_ref());
+        let timeout = jobs.filter_map(|job| job.timeout.as_ref().map(from_duration)).min();
+        self.gathering.take(first);
+        self.running += 1;
+        let call = Arc::new(());
+        let starts = tokens.into_iter().filter_map(|token| self.start(token, timeout, Some(call.clone()), now));
+        output.batches.push(starts.collect());
+        true
+    }
+
+    fn start(&mut self, token: Token, timeout: Option<Duration>, call: Option<Arc<()>>, now: Instant) -> Option<Start> {
+        let lease = self.leases.get_mut(&token)?;
+        let job = lease.job.take()?;
+        (lease.started, lease.call) = (Some(now), call);
+        lease.deadline = timeout.map(|timeout| now + timeout);
+        self.deadline_at = [self.deadline_at, lease.deadline].into_iter().flatten().min();
+        self.started.push(token.clone());
+        Some(Start { token, job, control: lease.control.clone(), deadline: lease.deadline })
+    }
+
+    /// A handler has ended, if this was the last lease of its call.
+    fn stopped(&mut self, lease: &Lease) {
+        let last = lease.call.as_ref().is_none_or(|call| Arc::strong_count(call) == 1);
+        self.running -= usize::from(lease.started.is_some() && last);
+    }
+
+    /// A lease that goes without having started.
+    fn drop_unstarted(&mut self, token: &str) -> Option<Lease> {
+        if !self.gathering.is_empty() {
+            self.gathering.forget(token);
+        }
+        self.leases.remove(token)
     }
 
     /// Cancels what ran past its timeout. Looks at every lease, but only when one may be due.
@@ -370,7 +446,7 @@ impl Session {
         if self.kill_at.is_some_and(|at| at <= now) && !self.leases.is_empty() {
             self.cancel_all("worker is shutting down");
             for (token, lease) in std::mem::take(&mut self.leases) {
-                self.running -= usize::from(lease.started.is_some());
+                self.stopped(&lease);
                 if lease.lost {
                     self.reports.forget(&token);
                 } else {

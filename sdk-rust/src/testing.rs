@@ -29,6 +29,7 @@
 mod calls;
 mod world;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -43,7 +44,7 @@ use crate::mailbox::{Event, Mailbox};
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::runner::Runner;
-use crate::session::{Control, Start, Token};
+use crate::session::{BatchRule, Control, Start, Token};
 use crate::task::Task;
 use crate::transport::Transport;
 use crate::worker::{Worker, WorkerBuilder};
@@ -69,7 +70,7 @@ pub fn inline() -> Fake {
 ///
 /// Honoured are delay and time, id, idempotency key, unique (all scopes and conflicts), retry (without jitter), ttl,
 /// priority, cancel, and jobs enqueued with an outcome. Handlers take no time of its clock, so timeouts of attempts never
-/// pass. A handler that awaits another job's result waits for ever, unless [`inline`].
+/// pass. A batch handler gets what is due together, and inline each job by itself. A handler that awaits another job's result waits for ever, unless [`inline`].
 #[derive(Debug, Clone)]
 pub struct Fake {
     shared: Arc<Shared>,
@@ -87,6 +88,7 @@ struct Shared {
 #[derive(Clone)]
 struct Handlers {
     runner: Arc<Runner>,
+    batches: HashMap<String, BatchRule>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -144,9 +146,10 @@ impl Fake {
     pub fn handlers(self, worker: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Self {
         let mailbox = Arc::new(Mailbox::default());
         let mut builder = worker(Worker::builder(self.client()));
+        let batches = builder.batch_rules();
         let runner = builder.runner(mailbox.clone(), Arc::new(Metrics::default()));
         let runner = Arc::new(runner.unwrap_or_else(|error| panic!("{error}")));
-        *self.shared.handlers.lock().expect("no holder panics") = Some(Handlers { runner, mailbox });
+        *self.shared.handlers.lock().expect("no holder panics") = Some(Handlers { runner, batches, mailbox });
         self
     }
 
@@ -253,15 +256,31 @@ impl Shared {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    /// Runs one job's handler and does what its outcome says.
+    /// Runs one job's handler, or that of a batch which begins with it, and does what the outcomes say.
     async fn run(&self, id: &str) {
         let Some(handlers) = self.handlers() else { return };
-        let control = Arc::new(Control::default());
-        let Some(lease) = self.world().start(id, control.clone()) else { return };
+        let rule = self.world().get(id).and_then(|job| handlers.batches.get(&job.spec.r#type)).copied();
+        let ids = match rule {
+            // Inline nobody else is there yet.
+            Some(rule) if !self.inline => self.world().batch(id, rule.max_size, rule.by_key),
+            _ => vec![id.to_owned()],
+        };
+        let mut starts = Vec::with_capacity(ids.len());
+        for id in &ids {
+            let control = Arc::new(Control::default());
+            let Some(lease) = self.world().start(id, control.clone()) else { continue };
+            starts.push(Start { token: Token::from(id.as_str()), job: Box::new(lease), control, deadline: None });
+        }
         self.changed();
-        let start = Start { token: Token::from(id), job: Box::new(lease), control, deadline: None };
         let begun = Instant::now();
-        let outcome = handlers.runner.execute(start).await;
+        let mut outcomes = Vec::with_capacity(starts.len());
+        if rule.is_some() {
+            outcomes = handlers.runner.execute_batch(starts).await;
+        } else {
+            for start in starts {
+                outcomes.push((start.token.clone(), handlers.runner.execute(start).await));
+            }
+        }
         let mut events = Vec::new();
         handlers.mailbox.take(&mut events);
         {
@@ -271,7 +290,9 @@ impl Shared {
                     world.told(ctx.job_id(), ctx.take_news());
                 }
             }
-            world.finish(id, outcome, begun.elapsed(), self.inline);
+            for (id, outcome) in outcomes {
+                world.finish(&id, outcome, begun.elapsed(), self.inline);
+            }
         }
         self.changed();
     }
@@ -299,6 +320,7 @@ fn lease(job: &world::Job, now: SystemTime) -> pb::JobLease {
         priority: spec.priority,
         create_time: Some(job.created.into()),
         parent_id: job.parent_id.clone(),
+        fairness_key: spec.fairness_key,
         ..Default::default()
     };
     let waited = now.duration_since(job.due).unwrap_or_default();

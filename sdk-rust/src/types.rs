@@ -557,6 +557,13 @@ impl Queue {
         self
     }
 
+    /// Whether a worker may not hold so many of its jobs.
+    #[cfg(feature = "worker")]
+    pub(crate) fn holds_less_than(&self, jobs: usize) -> bool {
+        let max_slots = usize::try_from(self.subscription.max_slots).unwrap_or(0);
+        0 < max_slots && max_slots < jobs
+    }
+
     /// Serve this queue only when every queue listed before it is empty.
     pub fn strict(mut self) -> Self {
         self.subscription.strict = true;

@@ -1,6 +1,6 @@
 //! The worker: handlers, how many at once, and how to stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 use uuid::Uuid;
 
+use crate::batch::{BatchHandler, PrepareBatch, prepare_batch};
 use crate::classify::{self, Classifier, Verdict};
 use crate::client::Client;
 use crate::context::RawCtx;
@@ -26,7 +27,7 @@ use crate::payload::Payload;
 use crate::runner::Runner;
 use crate::schedule::Schedule;
 use crate::service::{JobService, Wrap, erase, wrap};
-use crate::session::{Config, Session};
+use crate::session::{BatchRule, Config, Session};
 use crate::task::Task;
 use crate::telemetry::TraceMode;
 use crate::types::Queue;
@@ -51,6 +52,7 @@ impl Worker {
             queues: Vec::new(),
             default_queues: Vec::new(),
             handlers: Vec::new(),
+            batches: Vec::new(),
             states: States::default(),
             wraps: Vec::new(),
             classifiers: Vec::new(),
@@ -67,6 +69,15 @@ impl Worker {
     }
 }
 
+/// One batch handler.
+struct BatchSetup {
+    r#type: &'static str,
+    /// Where its jobs go when nobody says otherwise.
+    queue: String,
+    rule: BatchRule,
+    prepare: PrepareBatch,
+}
+
 /// A worker to be. End with [`run`](Self::run) or [`run_until`](Self::run_until).
 #[must_use = "a worker does nothing until it is run"]
 pub struct WorkerBuilder {
@@ -79,6 +90,7 @@ pub struct WorkerBuilder {
     /// Where the handled tasks go when nobody says otherwise.
     default_queues: Vec<String>,
     handlers: Vec<(String, Prepare)>,
+    batches: Vec<BatchSetup>,
     states: States,
     /// First = outermost.
     wraps: Vec<Wrap>,
@@ -129,6 +141,30 @@ impl WorkerBuilder {
     /// Handles a task with a function that blocks or computes, each call on a thread of the runtime's blocking pool.
     pub fn handle_blocking<T: Task, A: Args>(self, handler: impl BlockingHandler<T, A>) -> Self {
         self.typed::<T>(prepare_blocking(handler))
+    }
+
+    /// Handles a task several jobs at a time: a function of a [`Batch`](crate::Batch) and up to three
+    /// [`State`](crate::State)s. Each call gets up to `max_size` jobs (1 to 1,000), or what came within `linger` of the first
+    /// (at most 1 min; zero: what came with it). A call is one of the `concurrency` handlers, and its jobs take a slot each: as
+    /// many as the largest batch needs are asked for. A job with which a worker has vanished before runs alone. Layers are not
+    /// asked.
+    pub fn handle_batch<T: Task, A: Args>(
+        self,
+        max_size: usize,
+        linger: Duration,
+        handler: impl BatchHandler<T, A>,
+    ) -> Self {
+        self.batch::<T>(BatchRule { max_size, linger, by_key: false }, prepare_batch(handler))
+    }
+
+    /// As [`handle_batch`](Self::handle_batch), with jobs of one fairness key in a call: one tenant, one account.
+    pub fn handle_batch_by_key<T: Task, A: Args>(
+        self,
+        max_size: usize,
+        linger: Duration,
+        handler: impl BatchHandler<T, A>,
+    ) -> Self {
+        self.batch::<T>(BatchRule { max_size, linger, by_key: true }, prepare_batch(handler))
     }
 
     /// Handles jobs of a type, or of every type with a prefix when it ends in "*", without a [`Task`]: for generic
@@ -273,6 +309,7 @@ impl WorkerBuilder {
     /// refuses this worker for good (FAILED_PRECONDITION, INVALID_ARGUMENT, PERMISSION_DENIED). Dropping the future cuts the connection: the jobs run
     /// elsewhere when their leases run out.
     pub async fn run_until(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        self.check_batches()?;
         let mailbox = Arc::new(Mailbox::default());
         let config = self.config();
         let metrics = Arc::new(Metrics::new(self.concurrency));
@@ -317,10 +354,15 @@ impl WorkerBuilder {
             let handler = prepare(&self.states)?;
             handlers.push((r#type, self.wraps.iter().rev().fold(handler, |handler, wrap| wrap(handler))));
         }
-        if handlers.is_empty() {
+        let mut batches = HashMap::new();
+        for batch in std::mem::take(&mut self.batches) {
+            batches.insert(batch.r#type.to_owned(), (batch.prepare)(&self.states)?);
+        }
+        if handlers.is_empty() && batches.is_empty() {
             return Err(Error::Config("a worker needs a handler: add .handle(…)".into()));
         }
         let mut runner = Runner::new(handlers, mailbox, metrics);
+        runner.batches = batches;
         runner.trace_mode = self.trace_mode;
         runner.classifiers = std::mem::take(&mut self.classifiers);
         if self.http_classifier {
@@ -335,6 +377,46 @@ impl WorkerBuilder {
         self
     }
 
+    fn batch<T: Task>(mut self, rule: BatchRule, prepare: PrepareBatch) -> Self {
+        let queue = T::options().queue_or(T::TYPE).to_owned();
+        self.default_queues.push(queue.clone());
+        self.batches.push(BatchSetup { r#type: T::TYPE, queue, rule, prepare });
+        self
+    }
+
+    /// Batches that could never be full, and rules that make no sense.
+    fn check_batches(&self) -> Result<(), Error> {
+        const SIZE_MAX: usize = 1_000;
+        const LINGER_MAX: Duration = Duration::from_secs(60);
+        let slots = self.prefetch.map(|prefetch| self.concurrency + prefetch);
+        for BatchSetup { r#type, queue, rule: BatchRule { max_size, linger, .. }, .. } in &self.batches {
+            let served = self.queues.iter().find(|served| served.subscription.queue == *queue);
+            let wrong = if self.handlers.iter().any(|(handled, _)| handled == r#type) {
+                "has a handler for single jobs as well: choose one".to_owned()
+            } else if !(1..=SIZE_MAX).contains(max_size) {
+                format!("max_size is {max_size}, it must be 1 to {SIZE_MAX}")
+            } else if *linger > LINGER_MAX {
+                format!("linger is {linger:?}, at most {LINGER_MAX:?}")
+            } else if let Some(slots) = slots.filter(|slots| slots < max_size) {
+                format!(
+                    "takes up to {max_size} jobs in one call, and this worker holds {slots} (concurrency + prefetch): leave \
+                     prefetch out, or set it to {} or more",
+                    max_size - self.concurrency
+                )
+            } else if served.is_some_and(|served| served.holds_less_than(*max_size)) {
+                format!("takes up to {max_size} jobs in one call, and max_slots of queue {queue} is less")
+            } else {
+                continue;
+            };
+            return Err(Error::Config(format!("the batch handler of {type} {wrong}")));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn batch_rules(&self) -> HashMap<String, BatchRule> {
+        self.batches.iter().map(|batch| (batch.r#type.to_owned(), batch.rule)).collect()
+    }
+
     fn config(&self) -> Config {
         let hostname = hostname();
         let pid = std::process::id();
@@ -346,10 +428,13 @@ impl WorkerBuilder {
                 }
             }
         }
+        let singles = self.handlers.iter().map(|(r#type, _)| r#type.clone());
+        let batched = self.batches.iter().map(|batch| batch.r#type.to_owned());
         Config {
             session_id: Uuid::new_v4().to_string(),
             worker_id: self.worker_id.clone().unwrap_or_else(|| format!("{hostname}:{pid}")),
-            types: self.handlers.iter().map(|(r#type, _)| r#type.clone()).collect(),
+            types: singles.chain(batched).collect(),
+            batches: self.batch_rules(),
             subscriptions: queues.into_iter().map(|queue| queue.subscription).collect(),
             concurrency: self.concurrency,
             prefetch: self.prefetch,

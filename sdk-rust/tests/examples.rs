@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What each one prints: all of these, besides other lines. `axum` is a server; `conformance_worker` is started by the
 /// conformance suite.
-const EXAMPLES: [(&str, &[&str]); 13] = [
+const EXAMPLES: [(&str, &[&str]); 14] = [
     ("hello", &["Hello, Ada!"]),
     ("options", &["UNIQUE_CONFLICT: Some(", "scheduled in queue mail, priority 2, tags [\"tenant:acme\"]"]),
     (
@@ -42,6 +42,7 @@ const EXAMPLES: [(&str, &[&str]); 13] = [
             "paused: [\"nightly\"]",
         ],
     ),
+    ("batch", &["inserted [0, 1, 2, 3, 4] at once", "sent to ada", "nobody has no phone", "took longer than 2s"]),
     ("testing", &["all of them hold"]),
     ("shutdown", &["stopped because of Some(Shutdown)", "ready after delivery 1, 0 attempts used"]),
     ("telemetry", &["enqueue greet (Producer)", "process greet (Consumer)"]),

@@ -103,14 +103,27 @@ impl Session {
 
     fn delivered(&mut self, job: pb::JobLease, now: Instant) {
         let token = Token::from(job.lease_token.as_str());
-        self.leases.insert(token.clone(), Lease::new(job, now, self.delivery_ttl));
+        self.arrivals += 1;
+        let gathers = self.gathers(&job);
+        let crashed = job.crashes > 0;
+        self.leases.insert(token.clone(), Lease::new(job, self.arrivals, now, self.delivery_ttl));
         self.unnamed_since = self.unnamed_since.or(Some(now));
         self.receipt_at = self.receipt_at.or(Some(now + RECEIPT_DELAY));
         if self.drain_at.is_some() {
             self.give_back(&token, "worker is shutting down", now);
+        } else if let Some(task) = gathers {
+            self.gathering.add(task, crashed, token, self.arrivals, now);
         } else {
             self.ready.push_back(token);
         }
+    }
+
+    /// The job, if it is one that waits for others.
+    fn gathers(&self, job: &pb::JobLease) -> Option<pb::Task> {
+        if self.gathering.is_idle() {
+            return None;
+        }
+        pb::Task::decode(job.task.clone()).ok().filter(|task| self.gathering.gathers(&task.r#type))
     }
 
     fn ordered(&mut self, order: pb::CancelOrder, now: Instant) {
@@ -122,7 +135,7 @@ impl Session {
         };
         if lease.started.is_some() {
             cancel(lease, reason, &order.message, &mut self.commands);
-        } else if let Some(lease) = self.leases.remove(order.lease_token.as_str()) {
+        } else if let Some(lease) = self.drop_unstarted(&order.lease_token) {
             let result = pb::outcome::Result::Cancelled(pb::Cancelled { reason: order.message });
             self.report(&order.lease_token, lease, pb::Outcome { result: Some(result), ..Default::default() }, now);
         }
@@ -141,7 +154,7 @@ impl Session {
             if lease.started.is_some() {
                 cancel(lease, CancelReason::LeaseLost, "the lease was lost", &mut self.commands);
             } else {
-                self.leases.remove(token.as_str());
+                self.drop_unstarted(token);
             }
         }
     }

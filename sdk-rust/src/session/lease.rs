@@ -1,5 +1,6 @@
 //! The values that the session machine takes and gives.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use jobwire_proto::v1 as pb;
 use tokio_util::sync::CancellationToken;
 
+use super::gathering::BatchRule;
 use crate::errors::RpcError;
 use crate::types::CancelReason;
 
@@ -27,6 +29,8 @@ pub(crate) struct Config {
     /// How long handlers may go on in a drain.
     pub grace: Duration,
     pub lease_ttl: Option<Duration>,
+    /// By type, for those whose handlers take several jobs in one call.
+    pub batches: HashMap<String, BatchRule>,
     pub info: pb::WorkerInfo,
 }
 
@@ -115,12 +119,16 @@ pub(super) struct Lease {
     /// Kept to name the job in warnings.
     pub task: Bytes,
     pub control: Arc<Control>,
+    /// Rises from lease to lease.
+    pub number: u64,
     pub arrived: Instant,
     /// Until then nobody else has the job, by our own clock.
     pub trusted_until: Instant,
     /// Some heartbeat has named it.
     pub named: bool,
     pub started: Option<Instant>,
+    /// Shared by those that run in one call; None = it runs alone.
+    pub call: Option<Arc<()>>,
     pub deadline: Option<Instant>,
     pub cancelled: Option<CancelReason>,
     /// Gone: the handler is being stopped, its outcome will be dropped.
@@ -129,15 +137,17 @@ pub(super) struct Lease {
 
 impl Lease {
     /// A job that arrives `now`, on a lease of `ttl` until a heartbeat names it.
-    pub fn new(job: pb::JobLease, now: Instant, ttl: Duration) -> Self {
+    pub fn new(job: pb::JobLease, number: u64, now: Instant, ttl: Duration) -> Self {
         Self {
             task: job.task.clone(),
             job: Some(Box::new(job)),
             control: Control::trusted(now + ttl),
+            number,
             arrived: now,
             trusted_until: now + ttl,
             named: false,
             started: None,
+            call: None,
             deadline: None,
             cancelled: None,
             lost: false,

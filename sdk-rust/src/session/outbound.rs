@@ -17,18 +17,20 @@ impl Session {
         }
     }
 
-    /// In full for handlers with a mean under 1 s, none above 10 s, in proportion between.
+    /// In full for handlers with a mean under 1 s, none above 10 s, in proportion between; a batch has to find room.
     pub(super) fn wanted_prefetch(&self) -> usize {
-        let full = self.config.concurrency.min(16);
+        let (concurrency, largest) = (self.config.concurrency, self.gathering.largest());
+        let least = largest.saturating_sub(concurrency);
+        let full = concurrency.min(16).max((2 * largest).saturating_sub(concurrency));
         self.config.prefetch.unwrap_or_else(|| match self.mean_run.map_or(0.0, |mean| mean.as_secs_f64()) {
             mean if mean <= 1.0 => full,
-            mean if mean >= 10.0 => 0,
-            mean => (full as f64 * (10.0 - mean) / 9.0).round() as usize,
+            mean if mean >= 10.0 => least,
+            mean => least.max((full as f64 * (10.0 - mean) / 9.0).round() as usize),
         })
     }
 
     pub(super) fn give_back(&mut self, token: &str, reason: &str, now: Instant) {
-        if let Some(lease) = self.leases.remove(token) {
+        if let Some(lease) = self.drop_unstarted(token) {
             let outcome = pb::Outcome { result: Some(released(reason)), ..Default::default() };
             self.report(token, lease, outcome, now);
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{millis, secs};
 
+mod batches;
 mod drain;
 mod leases;
 mod outcomes;
@@ -15,12 +16,17 @@ struct Bench {
     server_seq: i64,
     frames: Vec<pb::StreamJobsRequest>,
     starts: Vec<Start>,
+    batches: Vec<Vec<Start>>,
     commands: Vec<Command>,
     wake: Option<Instant>,
 }
 
 impl Bench {
     fn new(concurrency: usize, prefetch: usize) -> Self {
+        Self::with(concurrency, prefetch, HashMap::new())
+    }
+
+    fn with(concurrency: usize, prefetch: usize, batches: HashMap<String, BatchRule>) -> Self {
         let config = Config {
             session_id: "s".into(),
             worker_id: "w".into(),
@@ -30,11 +36,22 @@ impl Bench {
             prefetch: Some(prefetch),
             grace: secs(25),
             lease_ttl: None,
+            batches,
             info: pb::WorkerInfo::default(),
         };
         let t0 = Instant::now();
         let session = Session::new(config, 7, t0);
-        Self { session, t0, now: t0, server_seq: 0, frames: vec![], starts: vec![], commands: vec![], wake: None }
+        Self {
+            session,
+            t0,
+            now: t0,
+            server_seq: 0,
+            frames: vec![],
+            starts: vec![],
+            batches: vec![],
+            commands: vec![],
+            wake: None,
+        }
     }
 
     /// Connected and welcomed.
@@ -50,6 +67,7 @@ impl Bench {
         self.session.poll(self.now, &mut output);
         self.frames = output.frames;
         self.starts = output.starts;
+        self.batches = output.batches;
         self.commands = output.commands;
         self.wake = output.wake;
     }

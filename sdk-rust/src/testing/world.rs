@@ -227,6 +227,21 @@ impl World {
         }
     }
 
+    /// Jobs that run in one call with this one, itself first: those of its type that are due now, and of its key if asked.
+    pub fn batch(&self, id: &str, max_size: usize, by_key: bool) -> Vec<String> {
+        let Some(first) = self.get(id) else { return Vec::new() };
+        let with = |job: &&Job| {
+            job.spec.id != id
+                && job.spec.r#type == first.spec.r#type
+                && (!by_key || job.spec.fairness_key == first.spec.fairness_key)
+                && job.waits()
+                && job.due <= self.now
+        };
+        let mut others: Vec<&Job> = self.jobs.iter().filter(with).collect();
+        others.sort_by_key(|job| (job.due, -job.spec.priority));
+        std::iter::once(first).chain(others).take(max_size).map(|job| job.spec.id.clone()).collect()
+    }
+
     pub fn start(&mut self, id: &str, control: Arc<Control>) -> Option<pb::JobLease> {
         let now = self.now;
         let job = self.get_mut(id).filter(|job| !job.is_terminal())?;

@@ -1,4 +1,5 @@
 //! The SDK against a scripted server, a real one and none, over real connections.
+mod batches;
 mod client;
 mod faking;
 mod layers;
