@@ -28,6 +28,8 @@ const KEY_BYTES: usize = 256;
 const IDEMPOTENCY_MS: (i64, i64) = (24 * 3_600_000, 30 * 24 * 3_600_000);
 /// Keys that begin like this are the server's own.
 const RESERVED_HEADERS: &str = "jobwire-";
+/// The one of them that builders of workflows write, for the SDKs of workers: docs/sdk-protocol.md.
+const BIND_HEADER: &str = "jobwire-bind";
 
 /// Reads the specification of a job. Paths in errors start inside it.
 pub fn job_spec(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
@@ -193,7 +195,7 @@ fn headers(ctx: Ctx<'_>, headers: std::collections::BTreeMap<String, String>) ->
         if key.is_empty() || !key.bytes().all(plain) {
             return Err(ApiError::field("headers", "keys must be lower-case ASCII without blanks"));
         }
-        if key.starts_with(RESERVED_HEADERS) {
+        if key.starts_with(RESERVED_HEADERS) && key != BIND_HEADER {
             return Err(ApiError::field(format!("headers[\"{key}\"]"), "keys starting with \"jobwire-\" are reserved"));
         }
     }

@@ -120,6 +120,7 @@ fn headers_tags_and_payload() {
     assert_eq!(refused(header("x", &"y".repeat(8 << 10))), "headers");
     assert_eq!(refused(|s| s.headers = (0..65).map(|i| (i.to_string(), String::new())).collect()), "headers");
     good(header("traceparent", "not a trace parent: carried unread"));
+    good(header("jobwire-bind", "read by the SDKs of workers"));
     assert_eq!(refused(|s| s.tags = vec!["a".into(); 17]), "tags");
     assert_eq!(refused(|s| s.tags = vec!["a".into(), "x".repeat(65)]), "tags[1]");
     let body =
