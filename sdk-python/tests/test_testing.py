@@ -329,9 +329,6 @@ def test_unique_for_ttl(jobs: FakeJobs) -> None:
 
 
 def test_what_the_fake_does_not_know_is_refused(jobs: FakeJobs) -> None:
-    first = add.enqueue(1)
-    with pytest.raises(jobwire.Unimplemented, match="the option after"):
-        add.opts(after=[first]).enqueue(2)
     with pytest.raises(jobwire.Unimplemented, match="total_timeout"):
         add.opts(total_timeout="1m").enqueue(2)
     fail_with.append(Snooze("1m", throttle="queue"))

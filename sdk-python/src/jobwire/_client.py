@@ -325,14 +325,22 @@ class Client:
         """Connected workers: get, list, quiet, resume, terminate."""
         return Workers(self)
 
-    def start(self, flow: Flow | Canvas[R], /) -> Workflow[R]:
+    @overload
+    def start(self, flow: Canvas[R], /) -> Workflow[R]: ...
+    @overload
+    def start(self, flow: Flow, /) -> Workflow[Any]: ...
+    def start(self, flow: Flow | Canvas[Any], /) -> Workflow[Any]:
         """Creates a workflow, all or nothing; durable when it returns. Repeats on UNAVAILABLE with the same id.
 
         Beyond 1,000 nodes or 1 MiB it is created open, nodes are added in several calls, and then it is closed.
         """
         return _workflow.start(self, flow if isinstance(flow, Flow) else flow._flow("", {}))
 
-    async def astart(self, flow: Flow | Canvas[R], /) -> Workflow[R]:
+    @overload
+    async def astart(self, flow: Canvas[R], /) -> Workflow[R]: ...
+    @overload
+    async def astart(self, flow: Flow, /) -> Workflow[Any]: ...
+    async def astart(self, flow: Flow | Canvas[Any], /) -> Workflow[Any]:
         """`start` for asyncio."""
         return await _workflow.astart(self, flow if isinstance(flow, Flow) else flow._flow("", {}))
 

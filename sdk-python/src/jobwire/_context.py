@@ -91,8 +91,8 @@ class Context:
     def workflow(self) -> Workflow[Any]:
         """The handle of the workflow that this job is a node of: `ctx.workflow.add(…)`. LookupError when it is of none.
 
-        Nodes that are added while this one runs belong to the workflow whether this attempt succeeds or not; an attempt
-        that may run twice names its nodes, so that they are added once.
+        It has to be open (`open=True` of Flow). Nodes that are added belong to it whether this attempt succeeds or not;
+        as an attempt may run twice, name them, so that they are added once.
         """
         from ._workflow import Workflow
 

@@ -39,6 +39,7 @@ class FlowOptions(TypedDict, total=False):
     on_success: TaskCall[Any]  # enqueued when it has succeeded
     on_failure: TaskCall[Any]  # at the first failure that makes it fail
     on_finish: TaskCall[Any]  # when it has ended, whichever way
+    open: bool  # more nodes may come, from handlers of its nodes too; it does not end before `workflow.close()`
     tags: Sequence[str]  # at most 16 of 64 bytes
     total_timeout: Duration  # longest time to its end; then what is left is cancelled; default none
     retention: Duration  # how long to keep it and its nodes; default 1 h, 30 d when it failed
@@ -385,7 +386,9 @@ def _spec(name: str, options: Mapping[str, Any]) -> pb.WorkflowSpec:
     unknown = options.keys() - FlowOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"unknown option {unknown.pop()!r}; known are {', '.join(sorted(FlowOptions.__annotations__))}")
-    spec = pb.WorkflowSpec(id=options.get("id") or uuid7(), name=name, tags=options.get("tags") or ())
+    spec = pb.WorkflowSpec(
+        id=options.get("id") or uuid7(), name=name, tags=options.get("tags") or (), open=bool(options.get("open"))
+    )
     if (policy := options.get("on_node_failure")) is not None:
         spec.on_node_failure = enum_value(pb.WorkflowFailurePolicy, policy, "on_node_failure")
     for event in ("on_success", "on_failure", "on_finish"):

@@ -144,7 +144,7 @@ class Workflow(Generic[R]):
         return Node(name)
 
     def add(self, job: Any, payload: Any = None, /, **options: Any) -> Any:
-        """Adds a node to a workflow that is open, or that the running handler is a node of; as `Flow.add`.
+        """Adds a node to a workflow that is open (`open=True` of Flow), until somebody closes it; as `Flow.add`.
 
         Several together, all or nothing: `workflow.extend(flow)`. A handler that may run twice names its nodes.
         """
@@ -250,7 +250,8 @@ def start(client: Client, flow: Flow) -> Workflow[Any]:
         try:
             for request in additions(workflow.id, more):
                 workflow._job_ids.update(client._call("AddWorkflowNodes", request).job_ids)
-            workflow.close()
+            if not flow._spec.open:
+                workflow.close()
         except JobwireError:
             workflow.cancel("it could not be created as a whole", grace=0)
             raise
@@ -266,7 +267,8 @@ async def astart(client: Client, flow: Flow) -> Workflow[Any]:
         try:
             for request in additions(workflow.id, more):
                 workflow._job_ids.update((await client._acall("AddWorkflowNodes", request)).job_ids)
-            await workflow.aclose()
+            if not flow._spec.open:
+                await workflow.aclose()
         except JobwireError:
             await workflow.acancel("it could not be created as a whole", grace=0)
             raise

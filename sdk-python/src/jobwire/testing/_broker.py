@@ -17,10 +17,11 @@ from .._spec import span_of
 from .._types import JobState
 from ..v1 import common_pb2, job_pb2, job_service_pb2
 from ..v1 import worker_service_pb2 as pb
+from ._graphs import Graphs
 from ._record import Record, policy_delay
 
 Key = tuple[str, str, str, str]
-_UNKNOWN = ("depends_on", "total_timeout", "heartbeat_timeout")
+_UNKNOWN = ("total_timeout", "heartbeat_timeout")
 
 
 class Broker:
@@ -31,11 +32,13 @@ class Broker:
         self.records: dict[str, Record] = {}
         self._keys: dict[Key, tuple[str, datetime | None]] = {}
         self._arrived = 0
+        self.graphs = Graphs(self)
 
     def clear(self) -> None:
         """Forgets every job and key; the clock stays."""
         self.records.clear()
         self._keys.clear()
+        self.graphs.graphs.clear()
 
     # --- producers ----------------------------------------------------------------------------------------------
 
@@ -56,6 +59,8 @@ class Broker:
         if unique is not None and (known := self._holder(unique)) is not None:
             return known, self._conflict(known, record)
         self.records[record.id] = record
+        if spec.depends_on:
+            self._block(record)
         if idempotency is not None:
             self._keys[idempotency] = (record.id, self.now + (_span(spec, "idempotency_ttl") or timedelta(days=1)))
         if unique is not None:
@@ -63,11 +68,29 @@ class Broker:
             self._keys[unique] = (record.id, self.now + span_of(spec.unique.ttl) if bounded else None)
         return record, "CREATED"
 
+    def admit_node(self, spec: job_pb2.JobSpec, workflow_id: str, node: str) -> Record:
+        """A node of a workflow: recorded, waiting for what it depends on."""
+        self._check(spec)
+        record = self._admit(spec)
+        record.workflow_id, record.node = workflow_id, node
+        self.records[record.id] = record
+        if spec.depends_on:
+            record.state = JobState.BLOCKED
+        return record
+
+    def _block(self, record: Record) -> None:
+        for dependency in record.spec.depends_on:
+            if dependency.job_id not in self.records:
+                del self.records[record.id]
+                missing = f"after: there is no job {dependency.job_id}"
+                raise error_of("FAILED_PRECONDITION", missing, reason="DEPENDENCY_NOT_FOUND", field="job.depends_on[0]")
+        record.state = JobState.BLOCKED
+        self.graphs.look()
+
     def _check(self, spec: job_pb2.JobSpec) -> None:
         for name in _UNKNOWN:
-            present = len(spec.depends_on) if name == "depends_on" else spec.HasField(name)
-            if present:
-                raise _unknown(f"the option {'after' if name == 'depends_on' else name}", f"job.{name}")
+            if spec.HasField(name):
+                raise _unknown(f"the option {name}", f"job.{name}")
         if spec.id:
             try:
                 spec.id = str(uuid.UUID(spec.id))
@@ -147,7 +170,7 @@ class Broker:
         if record.state is JobState.RUNNING:
             record.cancel = reason
         else:
-            self._finish(record, JobState.CANCELLED, failure=_cancelled(reason))
+            self.finish(record, JobState.CANCELLED, failure=_cancelled(reason))
 
     def retry(self, id: str, reset_attempts: bool) -> None:
         """Makes a job run again now; FailedPrecondition while it runs."""
@@ -166,7 +189,7 @@ class Broker:
         for record in self.records.values():
             if record.waiting and not record.delivery and record.expires is not None and record.expires <= self.now:
                 failure = common_pb2.Failure(kind=common_pb2.FAILURE_KIND_EXPIRED, message="not started in time")
-                self._finish(record, JobState.EXPIRED, failure=failure)
+                self.finish(record, JobState.EXPIRED, failure=failure)
 
     def next_due(self, types: object, passed: set[str]) -> Record | None:
         """What a worker of these types runs next: what is due by priority and arrival, else what comes due first."""
@@ -210,6 +233,8 @@ class Broker:
             tags=spec.tags,
             parent_id=spec.parent_id,
             fairness_key=spec.fairness_key,
+            workflow_id=record.workflow_id,
+            node=record.node,
         )
         lease = pb.JobLease(
             lease_token=f"{record.id}/{record.delivery}",
@@ -220,6 +245,7 @@ class Broker:
             checkpoint=record.checkpoint,
             last_failure=record.failure,
         )
+        lease.dependencies.extend(self.graphs.results(record))
         if spec.HasField("timeout"):
             lease.timeout.CopyFrom(spec.timeout)
         return lease
@@ -230,9 +256,9 @@ class Broker:
             record.checkpoint = outcome.checkpoint
         how = outcome.WhichOneof("result")
         if how == "succeeded":
-            self._finish(record, JobState.SUCCEEDED, result=outcome.succeeded.result)
+            self.finish(record, JobState.SUCCEEDED, result=outcome.succeeded.result)
         elif how == "cancelled" or record.cancel is not None:
-            self._finish(record, JobState.CANCELLED, failure=_cancelled(record.cancel or ""))
+            self.finish(record, JobState.CANCELLED, failure=_cancelled(record.cancel or ""))
         elif how == "failed":
             self._failed(record, outcome.failed)
         elif how == "snoozed":
@@ -253,19 +279,19 @@ class Broker:
         listed = any(_matches(pattern, failed.failure.type) for pattern in policy.non_retryable_types)
         most = _max_attempts(record)
         if action == pb.FAILURE_ACTION_DISCARD:
-            self._finish(record, JobState.DISCARDED, failure=failed.failure)
+            self.finish(record, JobState.DISCARDED, failure=failed.failure)
         elif (
             action == pb.FAILURE_ACTION_STOP
             or (listed and action != pb.FAILURE_ACTION_RETRY)
             or 0 <= most <= record.failures
         ):
-            self._finish(record, exhausted, failure=failed.failure)
+            self.finish(record, exhausted, failure=failed.failure)
         else:
             told = action == pb.FAILURE_ACTION_RETRY and failed.HasField("retry_delay")
             delay = span_of(failed.retry_delay) if told else timedelta(seconds=policy_delay(policy, record.failures))
             record.state, record.due = JobState.RETRYING, self.now + delay
 
-    def _finish(
+    def finish(
         self,
         record: Record,
         state: JobState,
@@ -273,7 +299,9 @@ class Broker:
         result: common_pb2.Payload | None = None,
         failure: common_pb2.Failure | None = None,
     ) -> None:
+        """Ends a job, and lets those see it that wait for it."""
         record.state, record.finished, record.result, record.failure = state, self.now, result, failure
+        self.graphs.look()
 
 
 def unknown_call(name: str) -> JobwireError:

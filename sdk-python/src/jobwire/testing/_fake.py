@@ -34,11 +34,11 @@ _ANYTHING: Any = object()
 def fake(app: Client) -> Iterator[FakeJobs]:
     """Records what `app` enqueues, sends nothing, and runs jobs when the test says so.
 
-    Ids, idempotency keys, uniqueness, priorities, delays, retries (without jitter), RetryAfter, Snooze, `ttl` and
-    cancel work as on the server; what the fake does not know is refused with Unimplemented. Handlers run in the calling
-    thread, those of `async def` on an event loop, and are not timed out. `run` runs its job at once. A result that is
-    asked for before its job has run is DeadlineExceeded, at once. The clock is the fake's own: `datetime.now()` does
-    not move.
+    Ids, idempotency keys, uniqueness, priorities, delays, retries (without jitter), RetryAfter, Snooze, `ttl`, cancel,
+    batches and workflows work as on the server; what the fake does not know is refused with Unimplemented. Handlers run
+    in the calling thread, those of `async def` on an event loop, and are not timed out. `run` runs its job at once. A
+    result that is asked for before its job has run is DeadlineExceeded, at once. The clock is the fake's own:
+    `datetime.now()` does not move.
     """
     jobs = FakeJobs(app)
     with _standing_in(app, jobs, eager=False):

@@ -51,6 +51,8 @@ class Record:
     checkpoint: common_pb2.Payload | None = None
     progress: job_pb2.Progress | None = None
     lines: list[job_pb2.LogLine] = field(default_factory=list)
+    workflow_id: str = ""
+    node: str = ""
 
     @property
     def id(self) -> str:
@@ -82,7 +84,7 @@ class Record:
         """The record as the contract has it."""
         job = job_pb2.Job(
             id=self.id,
-            state=_number(self.state),
+            state=number_of(self.state),
             spec=self.spec,
             attempt=self.failures + (self.state in (JobState.RUNNING, JobState.SUCCEEDED)),
             delivery=self.delivery,
@@ -90,6 +92,8 @@ class Record:
             result=self.result,
             failure=self.failure,
             progress=self.progress,
+            workflow_id=self.workflow_id,
+            node=self.node,
         )
         for name, moment in (
             ("create_time", self.created),
@@ -104,7 +108,7 @@ class Record:
     def job_result(self) -> job_service_pb2.JobResult:
         """How it ended."""
         return job_service_pb2.JobResult(
-            job_id=self.id, state=_number(self.state), result=self.result, failure=self.failure
+            job_id=self.id, state=number_of(self.state), result=self.result, failure=self.failure
         )
 
     def content(self) -> tuple[str, str, bytes]:
@@ -113,7 +117,8 @@ class Record:
         return self.type, body.content_encoding, b"" if body.content_encoding else body.text.encode() + body.data
 
 
-def _number(state: JobState) -> Any:
+def number_of(state: JobState) -> Any:
+    """A state as the contract has it."""
     return job_pb2.JobState.Value(f"JOB_STATE_{state.name}")
 
 

@@ -14,6 +14,7 @@ from .._convert import enqueue_result
 from .._errors import CODES, DeadlineExceeded, JobwireError, NotFound
 from ..v1 import common_pb2, job_pb2
 from ..v1 import job_service_pb2 as pb
+from ..v1 import workflow_service_pb2 as flows
 from ._broker import Broker, answer, unknown_call
 from ._record import Record
 
@@ -71,6 +72,11 @@ class StandIn:
             "RetryJobs": lambda request: pb.RetryJobsResponse(
                 result=self._bulk(request.selector, lambda id: broker.retry(id, request.reset_attempts))
             ),
+            "GetWorkflow": lambda request: flows.GetWorkflowResponse(workflow=broker.graphs.message(request.id)),
+            "ListWorkflowNodes": broker.graphs.statuses,
+            "CancelWorkflows": lambda request: flows.CancelWorkflowsResponse(
+                result=self._bulk(request.selector, lambda id: broker.graphs.cancel(id, request.reason))
+            ),
         }
 
     # --- as coalescer ---------------------------------------------------------------------------------------------
@@ -111,6 +117,8 @@ class StandIn:
             return self._enqueue(request.job, self._ran, eager=self._eager or request.HasField("wait"))
         if name == "EnqueueMany":
             return self._enqueue_many(request)
+        if name in ("CreateWorkflow", "AddWorkflowNodes", "CloseWorkflow", "WaitWorkflow"):
+            return self._workflow(name, request)
         if name not in self._answers:
             return _settle(Future(), lambda: _refuse(name))
         with self._lock:
@@ -151,6 +159,34 @@ class StandIn:
             records, response = record()
             for job in records:
                 await self._awork(job)
+            return response
+
+        return Deferred(work, awork)
+
+    def _workflow(self, name: str, request: Any) -> Future[Any]:
+        graphs = self._broker.graphs
+        if name == "WaitWorkflow":
+            return _settle(Future(), lambda: _ended(graphs.message(request.id)))
+
+        def change() -> Any:
+            with self._lock:
+                if name == "CloseWorkflow":
+                    return graphs.close(request.workflow_id)
+                return graphs.create(request) if name == "CreateWorkflow" else graphs.add(request)
+
+        if not self._eager:
+            return _settle(Future(), change)
+
+        def work() -> Any:
+            response = change()
+            for record in list(self._broker.records.values()):
+                self._work(record)
+            return response
+
+        async def awork() -> Any:
+            response = change()
+            for record in list(self._broker.records.values()):
+                await self._awork(record)
             return response
 
         return Deferred(work, awork)
@@ -231,6 +267,15 @@ def unfinished(record: Record) -> DeadlineExceeded:
         f"job {record.id} ({record.type}) is {record.state.name} and due {record.due:%H:%M:%S} on the fake's clock:"
         ' run it with jobs.run() or jobs.advance("10m"), and see that the app has a task of this type'
     )
+
+
+def _ended(workflow: flows.Workflow) -> flows.WaitWorkflowResponse:
+    if not workflow.HasField("finish_time"):
+        raise DeadlineExceeded(
+            f'workflow {workflow.id} is RUNNING: run its jobs with jobs.run() or jobs.advance("10m"), and see that the'
+            " app has tasks of all their types"
+        )
+    return flows.WaitWorkflowResponse(workflow=workflow, finished=True)
 
 
 def _settle(future: Future[T], work: Callable[[], T]) -> Future[T]:
