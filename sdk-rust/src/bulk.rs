@@ -108,7 +108,18 @@ impl BulkResult {
         all
     }
 
-    fn add(&mut self, part: pb::BulkResult) {
+    /// How many the next round may take, 0 = as many as the server likes; None when there have been enough.
+    pub(crate) fn room(&self, limit: Option<usize>) -> Option<i32> {
+        /// What one round does at most.
+        const ROUND_MAX: u64 = 10_000;
+        let left = match limit {
+            None => return Some(0),
+            Some(limit) => u64::try_from(limit).unwrap_or(u64::MAX).saturating_sub(self.matched),
+        };
+        i32::try_from(left.min(ROUND_MAX)).ok().filter(|left| *left > 0)
+    }
+
+    pub(crate) fn add(&mut self, part: pb::BulkResult) {
         self.matched += u64::try_from(part.matched_count).unwrap_or(0);
         self.affected += u64::try_from(part.affected_count).unwrap_or(0);
         self.sample_ids.extend(part.sample_ids);
@@ -118,3 +129,51 @@ impl BulkResult {
         }));
     }
 }
+
+/// Makes a builder of a bulk call: with `limit`, and round after round until nothing is left to do.
+macro_rules! bulk_call {
+    ($(#[$doc:meta])* $name:ident: $request:ident -> $answer:ident, $call:ident $path:literal) => {
+        $(#[$doc])*
+        #[must_use = "nothing is done until this is awaited"]
+        #[derive(Debug)]
+        pub struct $name {
+            client: crate::Client,
+            request: Result<pb::$request, crate::Error>,
+            limit: Option<usize>,
+        }
+
+        impl $name {
+            /// About so many at most. Default: all that the selector matches.
+            pub fn limit(mut self, limit: usize) -> Self {
+                self.limit = Some(limit);
+                self
+            }
+
+            #[allow(dead_code)]
+            fn edit(mut self, change: impl FnOnce(&mut pb::$request)) -> Self {
+                if let Ok(request) = &mut self.request {
+                    change(request);
+                }
+                self
+            }
+
+            async fn send(self) -> Result<crate::BulkResult, crate::Error> {
+                let (mut request, mut result) = (self.request?, crate::BulkResult::default());
+                while let Some(limit) = result.room(self.limit) {
+                    request.limit = limit;
+                    let answer: pb::$answer = self.client.shared().$call($path, request.clone()).await?;
+                    let part = answer.result.unwrap_or_default();
+                    request.continue_token.clone_from(&part.continue_token);
+                    result.add(part);
+                    if request.continue_token.is_empty() {
+                        break;
+                    }
+                }
+                Ok(result)
+            }
+        }
+
+        crate::calls::awaited!($name => crate::BulkResult);
+    };
+}
+pub(crate) use bulk_call;

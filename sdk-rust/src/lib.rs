@@ -74,6 +74,8 @@ mod health;
 mod job;
 #[cfg(feature = "worker")]
 mod job_error;
+#[cfg(feature = "client")]
+mod jobs;
 #[cfg(feature = "worker")]
 mod lag;
 #[cfg(feature = "worker")]
@@ -88,6 +90,8 @@ mod options;
 mod payload;
 #[cfg(feature = "client")]
 mod producer;
+#[cfg(feature = "client")]
+mod queues;
 #[cfg(doctest)]
 mod refused;
 #[cfg(feature = "client")]
@@ -115,6 +119,8 @@ mod types;
 mod vitals;
 #[cfg(feature = "worker")]
 mod worker;
+#[cfg(feature = "client")]
+mod workers;
 
 pub use after::After;
 #[cfg(feature = "worker")]
@@ -138,11 +144,15 @@ pub use job::{Job, JobResult};
 #[cfg(feature = "worker")]
 pub use job_error::JobError;
 #[cfg(feature = "client")]
+pub use jobs::{CancelJobs, DeleteJobs, Jobs, RetryJobs, UpdateJobs};
+#[cfg(feature = "client")]
 pub use listing::Listing;
 #[cfg(feature = "worker")]
 pub use log::{JobLogs, job_logs};
 pub use options::{Options, Retry, Unique};
 pub use payload::Payload;
+#[cfg(feature = "client")]
+pub use queues::{PauseQueues, PurgeQueue, PutQueue, QueueConfig, QueueInfo, QueueStats, Queues};
 pub use schedule::{Cadence, CatchUp, Fold, Gap, Overlap, Schedule, ScheduleInfo};
 #[cfg(feature = "client")]
 pub use schedules::{
@@ -159,6 +169,8 @@ pub use types::{
 };
 #[cfg(feature = "worker")]
 pub use worker::{Worker, WorkerBuilder, shutdown_signal};
+#[cfg(feature = "client")]
+pub use workers::{SignalWorkers, WorkerInfo, WorkerState, Workers};
 
 use std::time::Duration;
 

@@ -15,6 +15,8 @@ use crate::errors::Error;
 pub(crate) struct Page {
     pub token: String,
     pub size: i32,
+    /// Whole records.
+    pub full: bool,
 }
 
 /// A page, and the token of the one behind it.
@@ -34,7 +36,7 @@ pub struct Listing<T> {
 
 impl<T> Listing<T> {
     pub(crate) fn new(fetch: impl Fn(Page) -> BoxFuture<'static, Fetched<T>> + Send + Sync + 'static) -> Self {
-        let first = Page { token: String::new(), size: 0 };
+        let first = Page { token: String::new(), size: 0, full: false };
         Self { fetch: Arc::new(fetch), next: Some(first), fetching: None, items: VecDeque::new() }
     }
 

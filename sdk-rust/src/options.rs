@@ -51,7 +51,7 @@ macro_rules! option_setters {
         }
 
         /// Jobs of different keys in one queue take turns, whatever their priorities; typically a tenant. At most 256
-        /// bytes. Servers of 0.1 refuse it (FEATURE_DISABLED).
+        /// bytes.
         pub fn fairness_key(self, key: impl Into<String>) -> Self {
             let key = key.into();
             self.edit(move |options| options.spec.fairness_key.clone_from(&key))
@@ -62,14 +62,12 @@ macro_rules! option_setters {
             self.edit(move |options| options.spec.timeout = Some($crate::convert::to_duration(timeout)))
         }
 
-        /// Longest time from enqueue to the end, retries included. Default: no limit. Servers of 0.1 refuse it
-        /// (FEATURE_DISABLED).
+        /// Longest time from enqueue to the end, retries included. Default: no limit.
         pub fn total_timeout(self, timeout: std::time::Duration) -> Self {
             self.edit(move |options| options.spec.total_timeout = Some($crate::convert::to_duration(timeout)))
         }
 
         /// Longest silence (no progress report) while running. Default: silence is fine as long as the worker lives.
-        /// Servers of 0.1 refuse it (FEATURE_DISABLED).
         pub fn heartbeat_timeout(self, timeout: std::time::Duration) -> Self {
             self.edit(move |options| options.spec.heartbeat_timeout = Some($crate::convert::to_duration(timeout)))
         }

@@ -154,6 +154,14 @@ pub struct JobInfo {
     pub cancel_request_time: Option<SystemTime>,
     /// Who holds it now, or held it last.
     pub worker_id: String,
+    /// The workflow it belongs to, or empty.
+    pub workflow_id: String,
+    /// Its name in that workflow, or empty.
+    pub node: String,
+    /// The schedule that made it, or empty.
+    pub schedule_id: String,
+    /// Changes with every change of the record.
+    pub etag: String,
 }
 
 impl JobInfo {
@@ -180,6 +188,10 @@ impl JobInfo {
             finish_time: time(&job.finish_time),
             cancel_request_time: time(&job.cancel_request_time),
             worker_id: job.worker_id,
+            workflow_id: job.workflow_id,
+            node: job.node,
+            schedule_id: job.schedule_id,
+            etag: job.etag,
             id: job.id,
         }
     }

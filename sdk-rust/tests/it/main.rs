@@ -8,5 +8,7 @@ mod running;
 mod schedules;
 mod script;
 mod securing;
+mod steering;
 mod streaming;
+mod timing;
 mod worker;
