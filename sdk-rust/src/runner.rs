@@ -182,7 +182,7 @@ fn outcome(ctx: &RawCtx, ended: Result<Payload, JobError>) -> Option<pb::Outcome
             pb::outcome::Result::Succeeded(pb::Succeeded { result })
         }
         Err(error) if *error.action() == Action::Cancelled => match reason {
-            Some(CancelReason::Timeout) => timed_out(),
+            Some(CancelReason::Timeout) => timed_out(ctx.cancel_message()),
             Some(CancelReason::Shutdown) => JobError::release("worker is shutting down").into_result(),
             _ => JobError::cancelled().message(ctx.cancel_message()).into_result(),
         },
@@ -193,12 +193,13 @@ fn outcome(ctx: &RawCtx, ended: Result<Payload, JobError>) -> Option<pb::Outcome
     Some(outcome)
 }
 
-fn timed_out() -> pb::outcome::Result {
+/// `message` says which of its limits it ran past.
+fn timed_out(message: &str) -> pb::outcome::Result {
     pb::outcome::Result::Failed(pb::Failed {
         failure: Some(pb::Failure {
             kind: pb::FailureKind::Timeout as i32,
             r#type: "Timeout".to_owned(),
-            message: "the attempt ran past its timeout".to_owned(),
+            message: message.to_owned(),
             ..Default::default()
         }),
         ..Default::default()
