@@ -22,17 +22,18 @@ export function deadlineMsOf(access: Access, { deadline }: CallOptions): number 
   return deadline === undefined ? access.deadlineMs : toMs(deadline, "deadline");
 }
 
-/** Calls the server; repeats while it is unavailable, if the contract says that repeating is harmless. */
+/** Calls the server; repeats while it is unavailable, if that is harmless: by the contract, unless it is said otherwise. */
 export function call<I extends DescMessage, O extends DescMessage>(
   access: Access,
   method: DescMethodUnary<I, O>,
   request: MessageInitShape<I>,
   options: CallOptions = {},
+  harmless = method.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN,
 ): Promise<MessageShape<O>> {
   const { signal } = options;
   const deadlineMs = deadlineMsOf(access, options);
   const once = (timeoutMs: number) => access.transport.unary(method, request, { timeoutMs, signal });
-  if (method.idempotency === MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN) return once(deadlineMs);
+  if (!harmless) return once(deadlineMs);
   return retrying(performance.now() + deadlineMs, signal, once);
 }
 

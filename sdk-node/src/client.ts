@@ -1,5 +1,5 @@
 // The client: puts jobs in and gives handles to them.
-import type { Access } from "./access.js";
+import { call, paged, type Access } from "./access.js";
 import { Codecs, type Codec } from "./codecs.js";
 import { Coalescer, type SendJobs } from "./coalesce.js";
 import { toMs, spanOf, type Duration } from "./duration.js";
@@ -8,6 +8,7 @@ import { EnqueueStream } from "./enqueue-stream.js";
 import { InvalidArgument, type JobwireError } from "./errors.js";
 import { PayloadFormat } from "./gen/jobwire/v1/common_pb.js";
 import { JobService, type EnqueueResult } from "./gen/jobwire/v1/job_service_pb.js";
+import { WorkerService } from "./gen/jobwire/v1/worker_service_pb.js";
 import { Job, settle } from "./job.js";
 import { checkSharedOptions } from "./options.js";
 import { detected } from "./otel/detect.js";
@@ -16,13 +17,18 @@ import { retrying, within } from "./retry.js";
 import { Jobs } from "./jobs.js";
 import { Queues } from "./queues.js";
 import { Schedules } from "./schedules.js";
+import type { Canvas } from "./canvas.js";
+import type { Flow, FlowOptions } from "./flow.js";
+import { startFlow, Workflow } from "./workflow.js";
 import { Workers } from "./workers.js";
+import { Workflows } from "./workflows.js";
 import { buildSpec, buildSpecUnchecked, type BuiltSpec } from "./spec.js";
 import type { AnyTask, Task } from "./tasks.js";
+import type { DependencyData } from "./messages.js";
 import type { OutgoingJob, Telemetry } from "./telemetry.js";
 import { GrpcTransport, type Transport } from "./transport.js";
 import type { CallOptions, JobOptions } from "./types.js";
-import { enqueueStatusOf } from "./wire.js";
+import { dependencyDataOf, enqueueStatusOf } from "./wire.js";
 
 /** Options of a client. */
 export interface ClientOptions extends ConnectionOptions {
@@ -58,6 +64,8 @@ export class Client {
   readonly schedules: Schedules;
   /** Workers that are connected. */
   readonly workers: Workers;
+  /** Workflows by the many: for operators. */
+  readonly workflows: Workflows;
 
   constructor(options: ClientOptions = {}) {
     const connection = resolveConnection(options);
@@ -74,10 +82,12 @@ export class Client {
     this.queues = new Queues(this.#access);
     this.schedules = new Schedules(this.#access);
     this.workers = new Workers(this.#access);
+    this.workflows = new Workflows(this.#access);
     insides.set(this, {
       connection,
       telemetry: this.#telemetry,
       codecs: this.#access.codecs,
+      dependencyResults: (jobId) => dependencyResults(this.#access, jobId),
       replaceTransport: (replacement) => this.#replaceTransport(replacement),
     });
   }
@@ -221,6 +231,24 @@ export class Client {
     return job.result({ ...left, ...(signal && { signal }) });
   }
 
+  /**
+   * Creates a workflow: all or nothing, durable when it returns. Beyond 1,000 nodes or 1 MiB it is sent in parts, and stays
+   * open until all are there. Repeated with the same id while the server is unavailable. Throws InvalidArgument for graphs
+   * that make no sense.
+   */
+  start<Output>(canvas: Canvas<{}, Output>, options?: FlowOptions & CallOptions & { name?: string }): Promise<Workflow<Output>>;
+  start(flow: Flow, options?: CallOptions): Promise<Workflow<undefined>>;
+  start(what: Flow | Canvas, options: FlowOptions & CallOptions & { name?: string } = {}): Promise<Workflow<any>> {
+    return startFlow(this.#access, this.#workflowObserved, what, options);
+  }
+
+  /** The handle of a workflow by id; asks nothing of the server. */
+  workflow(id: string): Workflow<undefined> {
+    return new Workflow(this.#access, this.#workflowObserved, id);
+  }
+
+  readonly #workflowObserved = <T>(jobs: readonly OutgoingJob[], send: () => Promise<T>): Promise<T> => this.#observed(jobs, true, send);
+
   /** The handle of a job by id; asks nothing of the server. With a task its result is typed, and checked. */
   job<Output = unknown>(id: string, task?: Task<any, Output, any, any>): Job<Output> {
     return new Job(this.#access, id, task);
@@ -262,6 +290,8 @@ export interface ClientInside {
   readonly connection: Connection;
   readonly telemetry: Telemetry | undefined;
   readonly codecs: Codecs;
+  /** All results of the jobs that this one waited for. */
+  dependencyResults(jobId: string): Promise<DependencyData[]>;
   /** Speaks to `transport` instead, handles included, until the function that it answers is called. */
   replaceTransport(transport: Transport): () => void;
 }
@@ -273,6 +303,14 @@ export function insideOf(client: Client): ClientInside {
   const inside = insides.get(client);
   if (inside) return inside;
   throw new InvalidArgument("not a Client, or one of another copy of this package: import all of it, or require all of it", { field: "client" });
+}
+
+async function dependencyResults(access: Access, jobId: string): Promise<DependencyData[]> {
+  const { listDependencyResults } = WorkerService.method;
+  const pages = paged({}, (page, limits) => call(access, listDependencyResults, { jobId, ...page }, limits), ({ results }) => results);
+  const all: DependencyData[] = [];
+  for await (const result of pages) all.push(dependencyDataOf(result));
+  return all;
 }
 
 /** Does not wait where there is no schema, so that a first enqueue leaves in the same turn. */

@@ -4,9 +4,11 @@
 //   ├─ InvalidArgument  NotFound  AlreadyExists  FailedPrecondition  Aborted  OutOfRange
 //   ├─ ResourceExhausted  Unavailable  DeadlineExceeded  CallCancelled  Internal
 //   ├─ Unauthenticated  PermissionDenied  Unimplemented
+//   ├─ WorkflowFailed        from result() of a workflow
 //   └─ JobError             from result(): JobFailed, JobCancelled, JobExpired
 //   Cancellation            `ctx.signal.reason` of a handler that should stop
 import type { Failure, JobState } from "./types.js";
+import type { WorkflowState } from "./workflow-types.js";
 
 /** Names of the gRPC status codes, by number. */
 export const CODE_NAMES = [
@@ -147,6 +149,28 @@ export class JobFailed extends JobError {}
 export class JobCancelled extends JobError {}
 /** The job was not started, or not finished, in time. */
 export class JobExpired extends JobError {}
+
+/** A workflow ended in another way than success. Thrown by `result()` of its handle. */
+export class WorkflowFailed extends JobwireError {
+  readonly workflowId: string;
+  /** `"failed"` or `"cancelled"`. */
+  readonly state: WorkflowState;
+  /** By node, those that failed for good. At most 100. */
+  readonly failures: Readonly<Record<string, Failure>>;
+
+  constructor(workflowId: string, state: WorkflowState, failures: Record<string, Failure>) {
+    const [first] = Object.entries(failures);
+    const what = first ? `: ${first[0]}: ${first[1].type ? `${first[1].type}: ` : ""}${first[1].message}` : "";
+    super("FAILED_PRECONDITION", `workflow ${workflowId} is ${state}${what}`);
+    this.workflowId = workflowId;
+    this.state = state;
+    this.failures = failures;
+  }
+
+  override get retryable(): boolean {
+    return false;
+  }
+}
 
 /** Why a running handler should stop. */
 export type CancelReason = "requested" | "timeout" | "workflow" | "lease_lost" | "shutdown";

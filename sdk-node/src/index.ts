@@ -9,6 +9,12 @@ export { Jobs, type ChangeOptions } from "./jobs.js";
 export { Queues } from "./queues.js";
 export { Schedules } from "./schedules.js";
 export { Workers } from "./workers.js";
+export { chain, chord, group, type Canvas, type Group, type Step } from "./canvas.js";
+export { Flow, type Awaitable, type FlowOptions, type NodeOptions } from "./flow.js";
+export { After, Node, NodeGroup, type Condition, type Given, type GivenKeys, type Ref } from "./nodes.js";
+export { Workflow } from "./workflow.js";
+export { Workflows } from "./workflows.js";
+export type { NodeRecord, WorkflowRecord, WorkflowState } from "./workflow-types.js";
 export type {
   Attempt, JobDetails, JobPatch, Percentiles, QueueConfig, QueueRecord, QueueStats, RateLimit, WorkerRecord,
 } from "./admin-types.js";
@@ -27,7 +33,7 @@ export type { Duration, DurationUnit } from "./duration.js";
 export {
   Aborted, AlreadyExists, CallCancelled, Cancellation, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument,
   JobCancelled, JobError, JobExpired, JobFailed, JobwireError, NotFound, OutOfRange, PermissionDenied, ResourceExhausted,
-  Unauthenticated, Unavailable, Unimplemented,
+  Unauthenticated, Unavailable, Unimplemented, WorkflowFailed,
   type CancelReason, type Code, type ErrorDetails,
 } from "./errors.js";
 export { Directive, Discard, NonRetryable, Release, RetryAfter, Snooze, type DirectiveKind } from "./directives.js";

@@ -36,6 +36,8 @@ export interface JobData {
   checkpoint: Body | undefined;
   lastFailure: FailureData | undefined;
   dependencies: DependencyData[];
+  /** There are more than came along. */
+  dependenciesTruncated: boolean;
 }
 
 /** Result of a job this one depended on. */

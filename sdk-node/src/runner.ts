@@ -1,10 +1,11 @@
 // Runs handlers: decodes, validates, calls, and turns whatever happens into one outcome per job. Knows nothing of
 // streams or leases.
 import { Batch, MemberContext, resultsOf, type BatchHandler } from "./batch.js";
+import { BIND_HEADER, bindInput, isBound } from "./bind.js";
 import { NO_CODECS, type Codecs } from "./codecs.js";
 import { JobContext, withContext, withLog, type Context } from "./context.js";
 import type { BatchRule } from "./gathering.js";
-import type { JobData, OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
+import type { DependencyData, JobData, OutcomeData, RunnerCommand, RunnerEvent } from "./messages.js";
 import type { Classifier } from "./classifiers.js";
 import { endingOf, failureOf, unprocessable, type Ending } from "./outcomes.js";
 import { decodeBody, encodeBody, type Body } from "./payload.js";
@@ -53,6 +54,8 @@ export class Runner {
     private readonly onFailed: (job: JobData, error: unknown) => void,
     private readonly observe?: Observe,
     private readonly codecs: Codecs = NO_CODECS,
+    /** All results of the jobs that this one waited for, where not all came along. */
+    private readonly results?: (jobId: string) => Promise<DependencyData[]>,
   ) {}
 
   /** Handlers that run now. */
@@ -165,6 +168,11 @@ export class Runner {
     const { handler } = this.handlers.get(job.type) as Extract<Registration, { batch?: undefined }>;
     let input: unknown;
     try {
+      await this.#complete(job);
+    } catch (error) {
+      return this.#thrown(job, error, context);
+    }
+    try {
       input = await this.#input(job);
     } catch (error) {
       return this.#unusable(job, error);
@@ -180,6 +188,12 @@ export class Runner {
   async #attemptBatch(members: { job: JobData; context: MemberContext }[], call: Call): Promise<Ending[]> {
     const endings = new Map<MemberContext, Ending>();
     for (const { job, context } of members) {
+      try {
+        await this.#complete(job);
+      } catch (error) {
+        endings.set(context, this.#thrown(job, error, context));
+        continue;
+      }
       try {
         context.input = await this.#input(job);
       } catch (error) {
@@ -212,9 +226,18 @@ export class Runner {
     return "failed" in said ? this.#thrown(job, said.failed, context) : this.#returned(job, said.succeeded);
   }
 
+  /** Fetches the results that did not fit into the lease. */
+  async #complete(job: JobData): Promise<void> {
+    if (!job.dependenciesTruncated || !this.results) return;
+    job.dependencies = await this.results(job.id);
+    job.dependenciesTruncated = false;
+  }
+
   async #input(job: JobData): Promise<unknown> {
     const { task } = this.handlers.get(job.type)!;
-    return validate(task.input, decodeBody(job.payload, this.codecs) ?? {}, "input");
+    const given = decodeBody(job.payload, this.codecs) ?? {};
+    const results = () => job.dependencies.map(({ alias, result }) => ({ alias, result: decodeBody(result, this.codecs) }));
+    return validate(task.input, isBound(job.headers) ? bindInput(given, job.headers[BIND_HEADER], results()) : given, "input");
   }
 
   async #returned(job: JobData, value: unknown): Promise<Ending> {

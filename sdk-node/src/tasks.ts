@@ -1,5 +1,6 @@
 // Tasks: job types declared in code, importable by producers without any worker code.
 import { InvalidArgument } from "./errors.js";
+import type { Given, GivenKeys } from "./nodes.js";
 import { checkTaskOptions } from "./options.js";
 import { makeSignature, type Needs, type Signature } from "./signature.js";
 import type { JobOptions, TaskOptions } from "./types.js";
@@ -39,8 +40,8 @@ export interface Task<Input = unknown, Output = unknown, Parsed = Input, Returne
    * input is what a workflow has to fill in.
    */
   s(): Signature<Needs<Input>, Output>;
-  s(input: NoInfer<Input>, options?: JobOptions): Signature<{}, Output>;
-  s<const Part extends Partial<Input>>(input: Part, options?: JobOptions): Signature<Omit<Input, keyof Part>, Output>;
+  s(input: Given<Input>, options?: JobOptions): Signature<{}, Output>;
+  s<const Part extends GivenKeys<Partial<Input>>>(input: Part, options?: JobOptions): Signature<Omit<Input, keyof Part>, Output>;
 }
 
 /** A task whose types do not matter here. */

@@ -11,8 +11,8 @@ import {
   type Attempt as PbAttempt, type Job as PbJob, type LogLine as PbLogLine, type Progress as PbProgress,
 } from "./gen/jobwire/v1/job_pb.js";
 import { EnqueueStatus as PbEnqueueStatus } from "./gen/jobwire/v1/job_service_pb.js";
-import { CancelReason as PbCancelReason, FailureAction, type JobLease } from "./gen/jobwire/v1/worker_service_pb.js";
-import type { FailureData, JobData, LogLineData, OutcomeData } from "./messages.js";
+import { CancelReason as PbCancelReason, FailureAction, type DependencyResult as PbDependencyResult, type JobLease } from "./gen/jobwire/v1/worker_service_pb.js";
+import type { DependencyData, FailureData, JobData, LogLineData, OutcomeData } from "./messages.js";
 import { decodeBody, type Body } from "./payload.js";
 import { payloadInit } from "./spec.js";
 import type { EnqueueStatus, Failure, JobRecord, JobState, LogLevel, LogLine, Progress } from "./types.js";
@@ -102,14 +102,13 @@ export function jobDataOf(lease: JobLease, key: number): JobData {
     heartbeatTimeoutMs: msOf(lease.heartbeatTimeout) || undefined,
     checkpoint: bodyOf(lease.checkpoint),
     lastFailure: failureDataOf(lease.lastFailure),
-    dependencies: lease.dependencies.map((dependency) => ({
-      alias: dependency.alias,
-      jobId: dependency.jobId,
-      state: stateOf(dependency.state),
-      result: bodyOf(dependency.result),
-      failure: failureDataOf(dependency.failure),
-    })),
+    dependencies: lease.dependencies.map(dependencyDataOf),
+    dependenciesTruncated: lease.dependenciesTruncated,
   };
+}
+
+export function dependencyDataOf({ alias, jobId, state, result, failure }: PbDependencyResult): DependencyData {
+  return { alias, jobId, state: stateOf(state), result: bodyOf(result), failure: failureDataOf(failure) };
 }
 
 const ACTIONS = {

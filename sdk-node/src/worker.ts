@@ -185,6 +185,7 @@ export class Worker extends EventEmitter<WorkerEvents> {
         return outcome;
       },
       codecs,
+      insideOf(this.#client).dependencyResults,
     ));
     const connect = this.#options.sessionThread === false ? localLink : threadLink;
     const start = () => {

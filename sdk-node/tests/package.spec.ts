@@ -16,11 +16,11 @@ const read = (path: string) => readFileSync(join(ROOT, path), "utf8");
 describe("package", () => {
   it("exports exactly this", () => {
     assert.deepEqual(Object.keys(jobwire).sort(), [
-      "Aborted", "AlreadyExists", "CallCancelled", "Cancellation", "Client", "DeadlineExceeded", "Directive", "Discard",
-      "FailedPrecondition", "Internal", "InvalidArgument", "Job", "JobCancelled", "JobError", "JobExpired", "JobFailed", "Jobs",
-      "JobwireError", "NonRetryable", "NotFound", "OutOfRange", "Payload", "PermissionDenied", "Queues", "Release", "ResourceExhausted",
-      "RetryAfter", "Schedules", "Snooze", "Unauthenticated", "Unavailable", "Unimplemented", "VERSION", "Worker", "Workers", "currentContext",
-      "database", "defineTask", "gzip", "http", "httpStrict", "jobLogStream", "noRetryOn",
+      "Aborted", "After", "AlreadyExists", "CallCancelled", "Cancellation", "Client", "DeadlineExceeded", "Directive", "Discard",
+      "FailedPrecondition", "Flow", "Internal", "InvalidArgument", "Job", "JobCancelled", "JobError", "JobExpired", "JobFailed", "Jobs",
+      "JobwireError", "Node", "NodeGroup", "NonRetryable", "NotFound", "OutOfRange", "Payload", "PermissionDenied", "Queues", "Release", "ResourceExhausted",
+      "RetryAfter", "Schedules", "Snooze", "Unauthenticated", "Unavailable", "Unimplemented", "VERSION", "Worker", "Workers", "Workflow", "WorkflowFailed", "Workflows", "chain", "chord", "currentContext",
+      "database", "defineTask", "group", "gzip", "http", "httpStrict", "jobLogStream", "noRetryOn",
     ]);
   });
 
@@ -45,7 +45,7 @@ describe("package", () => {
   });
 
   it("shows no protobuf type and no lease token in its public declarations", () => {
-    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "classifiers", "directives", "duration", "schedules", "jobs", "queues", "workers", "admin-types", "schedule-types", "signature", "bulk", "batch", "worker-options"]) {
+    for (const file of ["index", "client", "job", "worker", "context", "errors", "types", "tasks", "payload", "classifiers", "directives", "duration", "schedules", "canvas", "flow", "nodes", "workflow", "workflows", "workflow-types", "jobs", "queues", "workers", "admin-types", "schedule-types", "signature", "bulk", "batch", "worker-options"]) {
       const declarations = read(`dist/${file}.d.ts`);
       assert.equal(read(`dist/${file}.d.cts`).replaceAll(".cjs", ".js").replaceAll(".d.cts", ".d.ts"), declarations, file);
       assert.doesNotMatch(declarations, /lease_?token/i, file);

@@ -1,6 +1,6 @@
 // What the compiler accepts and refuses. Every `@ts-expect-error` is an assertion: tsc fails when the line compiles.
 import { describe, it } from "node:test";
-import { Client, defineTask, RetryAfter, Snooze, Worker, type Duration, type StandardSchema } from "jobwire";
+import { chain, chord, Client, defineTask, Flow, group, RetryAfter, Snooze, Worker, type Duration, type StandardSchema } from "jobwire";
 import { Handle, JobwireModule } from "jobwire/nest";
 import { openTelemetry } from "jobwire/otel";
 import { fake, testServer } from "jobwire/testing";
@@ -26,6 +26,21 @@ async function accepted() {
   await client.schedules.put("a", { task: resize.s({ path }, { queue: "b" }), cron: "@daily", timeZone: "UTC", gap: "skip" });
   await client.schedules.put("b", { task: defineTask("untyped").s(), every: "1h" });
   await client.schedules.put("c", { task: defineTask<{ page?: number }>("optional").s(), every: "1h" });
+  const list = defineTask<{ dir: string }, string[]>("list");
+  const count = defineTask<string[], number>("count");
+  const report = defineTask<{ paths: string[]; total: number; title: string }, Mail>("report");
+  const sizes: number = await (await client.start(chain(list.s({ dir: "x" }), count.s()))).result();
+  const pair: [string, number] = await (await client.start(group([resize.s({ path }), chain(list.s({ dir: "x" }), count.s())]))).result();
+  const total: number = await (await client.start(chord([path, id].map((one) => resize.s({ path: one })), count.s()), { name: "all" })).result();
+  const flow = new Flow("nightly", { onNodeFailure: "hold", onFailure: send.s({ to: "a", body: "b" }) });
+  const paths = flow.add(group([resize.s({ path }), resize.s({ path })]));
+  const counted = flow.add(count.s(paths), { after: [paths.nodes[0]!.finished] });
+  const reported = flow.add(report.s({ paths, total: counted, title: "x" }));
+  flow.add(report.s({ paths: paths.nodes, total: sizes, title: "x" }));
+  flow.add(chain(count.s(flow.add(list.s({ dir: "x" }))), defineTask<any, any>("python.square").s()));
+  const started = await client.start(flow);
+  const mail: Mail = await (await started.job(reported)).result();
+  void [pair, total, mail];
   new Worker(client, { concurrency: 2, queues: ["a", { queue: "b", weight: 2 }] })
     .handle(send, async ({ to }, ctx) => ({ id: `${to} ${ctx.attempt}` }))
     .handle(resize, (input) => input.path)
@@ -95,7 +110,25 @@ async function refused() {
   resize.s({ path: 1 });
   // @ts-expect-error: what becomes of a tick while the run before it goes on
   new Worker(client).schedule("a", { task: resize.s({ path: "x" }), every: "1h", overlap: "queue" });
-  return [far, size];
+  const list = defineTask<{ dir: string }, string[]>("list");
+  const count = defineTask<string[], number>("count");
+  // @ts-expect-error: a step takes what the one before it returns
+  chain(list.s({ dir: "x" }), resize.s());
+  // @ts-expect-error: nothing comes before the first step
+  await client.start(chain(count.s(), count.s()));
+  // @ts-expect-error: the callback takes a list
+  chord([resize.s({ path: "x" })], resize.s());
+  // @ts-expect-error: the callback takes another list
+  chord([chain(list.s({ dir: "x" }), count.s())], count.s());
+  // @ts-expect-error: the result is a number
+  const text: string = await (await client.start(chain(list.s({ dir: "x" }), count.s()))).result();
+  // @ts-expect-error: an input is missing
+  new Flow().add(resize.s());
+  // @ts-expect-error: the node returns something else
+  new Flow().add(resize.s({ path: new Flow().add(list.s({ dir: "x" })) }));
+  // @ts-expect-error: a policy that does not exist
+  new Flow("x", { onNodeFailure: "stop" });
+  return [far, size, text];
 }
 
 function refusedAround() {

@@ -6,6 +6,7 @@ import {
 import * as grpc from "@grpc/grpc-js";
 import { spanOf } from "../../src/duration.js";
 import { JobService } from "../../src/gen/jobwire/v1/job_service_pb.js";
+import { WorkflowService } from "../../src/gen/jobwire/v1/workflow_service_pb.js";
 import { StreamJobsResponseSchema, WorkerService, type StreamJobsRequest } from "../../src/gen/jobwire/v1/worker_service_pb.js";
 
 type FrameInit = Exclude<MessageInitShape<typeof StreamJobsResponseSchema>, { $typeName: string }>;
@@ -123,17 +124,19 @@ export class ScriptedServer {
   }
 
   async listen(port = 0): Promise<this> {
-    this.#server.addService(this.#definition(WorkerService), {
-      streamJobs: (call: grpc.ServerDuplexStream<StreamJobsRequest, unknown>) => this.streams.push(new WorkerStream(call)),
-    });
-    const handlers: grpc.UntypedServiceImplementation = {};
-    for (const method of JobService.methods) {
-      const name = method.localName;
-      if (method.methodKind === "unary") handlers[name] = (call: any, reply: any) => void this.#answer(method, call, reply);
-      else if (method.methodKind === "server_streaming") handlers[name] = (call: any) => this.serverStream[name]?.(call);
-      else handlers[name] = (call: any) => this.bidi[name]?.(call);
+    for (const service of [JobService, WorkerService, WorkflowService]) {
+      const handlers: grpc.UntypedServiceImplementation = {};
+      for (const method of service.methods) {
+        const name = method.localName;
+        if (method.methodKind === "unary") handlers[name] = (call: any, reply: any) => void this.#answer(method, call, reply);
+        else if (method.methodKind === "server_streaming") handlers[name] = (call: any) => this.serverStream[name]?.(call);
+        else handlers[name] = (call: any) => this.bidi[name]?.(call);
+      }
+      if (service === WorkerService) {
+        handlers["streamJobs"] = (call: grpc.ServerDuplexStream<StreamJobsRequest, unknown>) => this.streams.push(new WorkerStream(call));
+      }
+      this.#server.addService(this.#definition(service), handlers);
     }
-    this.#server.addService(this.#definition(JobService), handlers);
     this.port = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(`127.0.0.1:${port}`, this.credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
     });
