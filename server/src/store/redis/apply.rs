@@ -18,7 +18,7 @@ use crate::{
     model::{
         ids::{JobId, QueueName, Shard},
         limits::STORE_BATCH,
-        op::{Act, DueKind, Facts, Guard, Op, Verdict},
+        op::{Act, DueKind, Facts, Guard, Op, Throttle, Verdict},
     },
     store::{StoreError, rules},
 };
@@ -220,7 +220,11 @@ impl Core {
             None if op.guard == Guard::Due(DueKind::Lease) => Condition::Lapsed,
             None => Condition::None,
         };
-        let step = Step::new(now, (&before, old.clone()), &mut slot, condition, change);
+        let throttled = change.throttle.filter(|(what, _)| *what == Throttle::Queue);
+        let mut step = Step::new(now, (&before, old.clone()), &mut slot, condition, change);
+        if let Some((_, until_ms)) = throttled {
+            self.spread_throttle(shard, before.queue, until_ms, &mut step);
+        }
         Ok(Decided::Step(Box::new(step), facts))
     }
 

@@ -4,18 +4,25 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use redis::{Pipeline, Value};
 
-use super::{Core, layout::hex, names, names::Of, scripts::CONFIGURE, value};
+use super::{
+    Core,
+    layout::{fair_bytes, hex},
+    names,
+    names::Of,
+    scripts::CONFIGURE,
+    value,
+};
 use crate::{
     model::{
         ids::{QueueName, Shard},
-        queue::{Bounds, Configured, QueueConfig},
+        queue::{Bounds, Configured, QueueConfig, Rate},
         state::State,
     },
     store::StoreError,
 };
 
-/// Version 6, bounds 36.
-const FIXED: usize = 42;
+/// Version 6, bounds 36, those of each fairness key 18.
+const FIXED: usize = 60;
 /// The largest number that 6 bytes hold.
 const MOST: u64 = (1 << 48) - 1;
 
@@ -93,6 +100,9 @@ impl Core {
             let expect = expect.map(|version| version.to_string()).unwrap_or_default();
             let mut args = self.times();
             args.extend([field.into(), entry.into(), expect.into(), new.clone()]);
+            for (key, weight) in configured.iter().flat_map(|configured| configured.config.key_weights()) {
+                args.extend([fair_bytes(key), weight.to_string().into()]);
+            }
             match self.eval(shard, &CONFIGURE, &args).await? {
                 Value::Int(1) => return Ok(true),
                 Value::Int(_) => self.names.is_taken(shard, Of::Queue, number),
@@ -112,7 +122,8 @@ impl Core {
 
 fn write(configured: &Configured, place: u64, shards: u64) -> Bytes {
     let bounds = configured.config.bounds.part(place, shards);
-    let rate = bounds.rate.map_or((0, 0, 0), |rate| (rate.max, rate.per_ms as u64, rate.burst));
+    let parts = |rate: Option<Rate>| rate.map_or((0, 0, 0), |rate| (rate.max, rate.per_ms as u64, rate.burst));
+    let (rate, key_rate) = (parts(bounds.rate), parts(bounds.per_key.rate));
     let mut out = BytesMut::with_capacity(FIXED + 64);
     out.put_uint_le(configured.version.min(MOST), 6);
     out.put_u32_le(bounds.max_running);
@@ -122,6 +133,10 @@ fn write(configured: &Configured, place: u64, shards: u64) -> Bytes {
     out.put_uint_le(bounds.max_depth.min(MOST), 6);
     out.put_uint_le((bounds.most_kept(State::Succeeded) as u64).min(MOST), 6);
     out.put_uint_le((bounds.most_kept(State::Dead) as u64).min(MOST), 6);
+    out.put_u32_le(bounds.per_key.max_running);
+    out.put_u32_le(key_rate.0);
+    out.put_uint_le(key_rate.1.min(MOST), 6);
+    out.put_u32_le(key_rate.2);
     debug_assert_eq!(out.len(), FIXED, "what the scripts read");
     let whole = postcard::to_stdvec(configured).expect("plain data always encodes");
     out.extend_from_slice(&whole);
@@ -136,7 +151,6 @@ pub(super) fn read(bytes: &[u8]) -> Option<Configured> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::queue::Rate;
 
     #[test]
     fn a_configuration_reads_back_whole_from_any_part() {

@@ -10,7 +10,7 @@ use super::{
     layout::{TIES, by_time},
     moves::deliveries,
     names::Of,
-    reads::stands,
+    reads::LEVELS,
     record, value,
 };
 use crate::{
@@ -27,8 +27,6 @@ use crate::{
     },
 };
 
-/// READY lists of a queue.
-const LEVELS: usize = 9;
 /// Jobs whose parts are read together.
 const AT_ONCE: usize = 100;
 
@@ -165,17 +163,15 @@ impl Core {
         let mut page = Vec::new();
         let more = match list.checked_sub(LEVELS).map(|n| State::ALL[n]) {
             None => {
-                let (first, hints) = self.hints(shard, number, *list, *at).await?;
-                let hints_met = hints.len();
-                let mut hints = hints;
-                hints.truncate(most);
-                let ids: Vec<JobId> = hints.iter().map(|(id, _)| *id).collect();
-                for ((_, serial), slot) in hints.iter().zip(self.slots(shard, &ids).await?) {
-                    let slot = slot.filter(|slot| stands(slot, number, *list, *serial) && !gone(slot, place.now_ms));
+                let mut found = self.listed(shard, number, *list, *at).await?;
+                let rest = found.jobs.split_off(found.jobs.len().min(most));
+                let ids: Vec<JobId> = found.jobs.iter().map(|hint| hint.id).collect();
+                for (hint, slot) in found.jobs.iter().zip(self.slots(shard, &ids).await?) {
+                    let slot = slot.filter(|slot| hint.stands_for(slot, number, *list) && !gone(slot, place.now_ms));
                     page.extend(slot.map(|slot| (slot, (0, 0))));
                 }
-                *at = Some(first + hints.len() as i64);
-                hints_met == STORE_BATCH || hints_met > hints.len()
+                *at = rest.first().map(|hint| hint.order).or(found.next);
+                at.is_some()
             }
             Some(State::Ready | State::Running) => false,
             Some(state) => {

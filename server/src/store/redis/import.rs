@@ -5,13 +5,15 @@ use redis::Pipeline;
 
 use super::{
     Core, docs,
-    layout::{TIES, by_time, hex, line},
+    layout::{TIES, by_time, hex},
     names::Of,
     placing, record,
+    scripts::STAND,
 };
 use crate::{
     model::{
         ids::{JobId, Shard},
+        limits::STORE_BATCH,
         queue::{Configured, QueueChange},
         schedule,
         state::State,
@@ -107,7 +109,7 @@ impl Core {
         let there = self.raw(shard, &ids).await?;
         let until = self.clock.now().mono_ms.saturating_add(lease_ms);
         let mut kinds: HashMap<crate::model::ids::Name, u32> = HashMap::new();
-        let mut page = Page { core: self, shard, pipe: Pipeline::new(), until };
+        let mut page = Page { core: self, shard, pipe: Pipeline::new(), until, standing: Vec::new() };
         // A walk may meet a job twice.
         let mut met = hashbrown::HashSet::new();
         for (job, _) in jobs.into_iter().zip(there).filter(|(_, there)| there.is_none()) {
@@ -125,7 +127,17 @@ impl Core {
             let queue = self.names.number(shard, Of::Queue, &job.queue);
             page.add(job, queue, kind);
         }
-        if met.is_empty() { Ok(()) } else { self.run(shard, page.pipe).await.map(drop) }
+        if met.is_empty() {
+            return Ok(());
+        }
+        let standing = page.standing;
+        self.run(shard, page.pipe).await?;
+        for jobs in standing.chunks(2 * STORE_BATCH) {
+            let mut args = self.times();
+            args.extend_from_slice(jobs);
+            self.eval(shard, &STAND, &args).await?;
+        }
+        Ok(())
     }
 }
 
@@ -136,6 +148,8 @@ struct Page<'a> {
     pipe: Pipeline,
     /// End of every lease.
     until: i64,
+    /// READY and RUNNING jobs, by id and record: a step for itself brings them in with their places and counts.
+    standing: Vec<Bytes>,
 }
 
 impl Page<'_> {
@@ -143,7 +157,11 @@ impl Page<'_> {
         let mut slot = Slot { queue, kind, ..job.slot };
         slot.set(flag::LOG, false);
         let id = slot.id;
-        self.set("m", id.as_bytes(), &record::encode(&slot));
+        let record = record::encode(&slot);
+        match slot.state {
+            State::Ready | State::Running => self.standing.extend([Bytes::copy_from_slice(id.as_bytes()), record]),
+            _ => self.set("m", id.as_bytes(), &record),
+        }
         // A job whose body was lost is copied without one, for a check to find.
         if !job.body.is_empty() {
             self.set("j", id.as_bytes(), &job.body);
@@ -179,16 +197,8 @@ impl Page<'_> {
     /// Its place in the list of its state.
     fn stand(&mut self, slot: &Slot, (ms, before): (i64, u32)) {
         match slot.state {
-            State::Ready => {
-                let hint = [slot.id.as_bytes().as_slice(), &record::hint(slot).to_le_bytes()].concat();
-                let key = self.key(&line(slot.queue, slot.level()));
-                self.pipe.cmd("RPUSH").arg(key).arg(hint);
-                self.count(slot);
-            }
-            State::Running => {
-                self.enter("l", self.until, slot.id);
-                self.count(slot);
-            }
+            State::Ready => {}
+            State::Running => self.enter("l", self.until, slot.id),
             state => {
                 let score = ms * TIES + i64::from(before).min(TIES - 1);
                 self.enter(&by_time(slot.queue, state), score, slot.id);
@@ -198,12 +208,6 @@ impl Page<'_> {
                 }
             }
         }
-    }
-
-    fn count(&mut self, slot: &Slot) {
-        let field = format!("{}{}", hex(slot.queue), slot.state as u8);
-        let key = self.key("n");
-        self.pipe.cmd("HINCRBY").arg(key).arg(field).arg(1);
     }
 
     fn enter(&mut self, key: &str, score: i64, id: JobId) {

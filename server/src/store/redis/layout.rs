@@ -3,7 +3,9 @@
 //! A tag is `{<prefix>.<shard>~<salt>}`; the salt is searched so that the shards are spread evenly over the slots of a
 //! cluster, whatever the prefix. All keys of a shard begin with its tag, so every script touches one slot.
 use super::conn::{SLOTS, slot_of};
-use crate::model::{ids::Shard, state::State};
+use bytes::Bytes;
+
+use crate::model::{ids::Shard, op::FairKey, state::State};
 
 /// Shards of a store outside of a cluster.
 pub(super) const SHARDS: u16 = 16;
@@ -76,6 +78,21 @@ pub(super) fn hex(queue: u32) -> String {
 /// The READY list of one priority.
 pub(super) fn line(queue: u32, level: usize) -> String {
     format!("q:{queue:08x}:{level}")
+}
+
+/// The READY list of one priority and one fairness key.
+pub(super) fn strand_line(queue: u32, level: usize, fair: FairKey) -> Bytes {
+    [line(queue, level).as_bytes(), &fair_bytes(fair)].concat().into()
+}
+
+/// READY jobs of one priority by arrival, in a queue whose jobs are kept apart by fairness key.
+pub(super) fn listed(queue: u32, level: usize) -> String {
+    format!("kz:{queue:08x}:{level}")
+}
+
+/// A fairness key as the scripts know it: nothing stands for none.
+pub(super) fn fair_bytes(fair: FairKey) -> Bytes {
+    if fair == 0 { Bytes::new() } else { Bytes::copy_from_slice(&fair.to_be_bytes()) }
 }
 
 /// The list by time of a state other than READY and RUNNING.

@@ -1,13 +1,13 @@
 //! From a record before and after to what has to happen in the lists and indexes: the arguments of `move.lua`.
 use bytes::Bytes;
 
-use super::record;
+use super::{outbox::Throttled, record};
 use crate::{
     model::{
         ids::JobId,
         job::Attempt,
         limits::ATTEMPTS_KEPT,
-        op::{Effect, KeyHash},
+        op::{Effect, KeyHash, Throttle},
         state::State,
         time::Now,
     },
@@ -91,6 +91,13 @@ impl Step {
             step.add("c", Bytes::new());
         }
         step.keep(slot, &change);
+        if let Some((what, until_ms)) = change.throttle {
+            let until = until_ms.to_string();
+            match what {
+                Throttle::Key => step.add("f", until),
+                Throttle::Queue => step.add("q", until),
+            }
+        }
         for Effect::Put(job) in &change.effects {
             step.add("e", postcard::to_stdvec(job).expect("plain data always encodes"));
         }
@@ -101,13 +108,18 @@ impl Step {
         step
     }
 
+    /// The throttle of the queue is for its other shards too.
+    pub fn spread(&mut self, throttled: &Throttled) {
+        self.add("et", postcard::to_stdvec(throttled).expect("plain data always encodes"));
+    }
+
     /// Bytes that the step takes in a call.
     pub fn size(&self) -> usize {
         self.old.len() + self.new.len() + self.extras.iter().map(|each| each.value.len() + 16).sum::<usize>() + 32
     }
 
     pub fn has_effects(&self) -> bool {
-        self.extras.iter().any(|each| each.what == "e")
+        self.extras.iter().any(|each| each.what.starts_with('e'))
     }
 
     pub fn write(&self, args: &mut Vec<Bytes>) {

@@ -1,26 +1,45 @@
-//! Jobs that an outcome enqueued: written with it into its shard, carried to their own shards from there. Whoever applied
-//! the outcome carries at once; what is left behind is found by whoever asks what is due. A job that is there already stays
-//! as it is, so carrying twice does nothing.
+//! What an outcome does in other shards, jobs that it enqueues and throttles of its queue: written with it into its shard,
+//! carried on from there. Whoever applied the outcome carries at once; what is left behind is found by whoever asks what is
+//! due. A job that is there already stays as it is, and of several throttles the latest holds, so carrying twice does nothing.
+use bytes::Bytes;
 use redis::Value;
+use serde::{Deserialize, Serialize};
 
-use super::{Core, value};
+use super::{
+    Core,
+    moves::Step,
+    names::{self, Of},
+    scripts::THROTTLE,
+    value,
+};
 use crate::{
-    model::{ids::Shard, op::NewJob},
+    model::{
+        ids::{QueueName, Shard},
+        op::NewJob,
+    },
     store::StoreError,
 };
 
 /// Entries carried at a time.
 const AT_ONCE: usize = 200;
 
+/// A queue is to be left alone until then, wall clock.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Throttled {
+    /// Its number in this shard.
+    queue: u32,
+    until_ms: i64,
+}
+
 impl Core {
     /// Carries everything. What fails stays for the next time.
     pub(super) async fn relay(&self, shard: Shard) {
         if let Err(error) = self.try_relay(shard).await {
-            tracing::warn!(shard = shard.0, %error, "jobs enqueued with an outcome wait in the outbox");
+            tracing::warn!(shard = shard.0, %error, "what outcomes do in other shards waits in the outbox");
         }
     }
 
-    async fn try_relay(&self, shard: Shard) -> Result<(), StoreError> {
+    pub(super) async fn try_relay(&self, shard: Shard) -> Result<(), StoreError> {
         let key = self.layout.key(shard, "ob");
         loop {
             let mut pipe = redis::Pipeline::new();
@@ -32,17 +51,31 @@ impl Core {
             }
             let mut done = Vec::with_capacity(entries.len());
             let mut jobs: hashbrown::HashMap<Shard, Vec<NewJob>> = hashbrown::HashMap::new();
+            let mut throttles: Vec<Throttled> = Vec::new();
             for entry in entries {
-                let (seq, job) = read(entry)?;
-                match postcard::from_bytes::<NewJob>(&job) {
-                    Ok(job) if self.layout.has(job.id.shard()) => jobs.entry(job.id.shard()).or_default().push(job),
-                    _ => tracing::error!(shard = shard.0, "an entry of the outbox does not decode and is dropped"),
+                let (seq, kind, bytes) = read(entry)?;
+                match kind.as_str() {
+                    "e" => match postcard::from_bytes::<NewJob>(&bytes) {
+                        Ok(job) if self.layout.has(job.id.shard()) => jobs.entry(job.id.shard()).or_default().push(job),
+                        _ => undecodable(shard),
+                    },
+                    "t" => match postcard::from_bytes(&bytes) {
+                        Ok(throttled) => throttles.push(throttled),
+                        Err(_) => undecodable(shard),
+                    },
+                    _ => undecodable(shard),
                 }
                 done.push(seq);
             }
             for (to, jobs) in jobs {
                 self.register(to, jobs.iter().map(|job| &job.queue)).await?;
                 self.puts(to).ask(jobs).await?;
+            }
+            for Throttled { queue, until_ms } in throttles {
+                let queue = self.name_of(shard, Of::Queue, queue).await?;
+                for to in self.placing.shards_of(&queue).into_iter().filter(|to| *to != shard) {
+                    self.throttle(to, &queue, until_ms).await?;
+                }
             }
             let mut pipe = redis::Pipeline::new();
             pipe.cmd("XDEL").arg(&key).arg(&done);
@@ -52,11 +85,36 @@ impl Core {
             }
         }
     }
+
+    /// A step that throttles a queue of several shards has the others told.
+    pub(super) fn spread_throttle(&self, shard: Shard, queue: u32, until_ms: i64, step: &mut Step) {
+        let alone = |name: QueueName| self.placing.shards_of(&name).len() == 1;
+        if !self.names.name(shard, Of::Queue, queue).is_some_and(alone) {
+            step.spread(&Throttled { queue, until_ms });
+        }
+    }
+
+    async fn throttle(&self, shard: Shard, queue: &QueueName, until_ms: i64) -> Result<(), StoreError> {
+        loop {
+            let number = self.names.number(shard, Of::Queue, queue);
+            let [field, entry] = names::entry(Of::Queue, number, queue);
+            let mut args = self.times();
+            args.extend([field, entry, until_ms.to_string()].map(Bytes::from));
+            match self.eval_parts(shard, &THROTTLE, &args).await?.first() {
+                Some(Value::Int(1)) => return Ok(()),
+                _ => self.names.is_taken(shard, Of::Queue, number),
+            }
+        }
+    }
 }
 
-/// Number and value of an entry: `[number, [field, value]]`.
-fn read(entry: &Value) -> Result<(String, bytes::Bytes), StoreError> {
+fn undecodable(shard: Shard) {
+    tracing::error!(shard = shard.0, "an entry of the outbox does not decode and is dropped");
+}
+
+/// Number, kind and value of an entry: `[number, [kind, value]]`.
+fn read(entry: &Value) -> Result<(String, String, Bytes), StoreError> {
     let [seq, fields] = value::list(entry)? else { return Err(value::unexpected(entry)) };
-    let [_, job] = value::list(fields)? else { return Err(value::unexpected(entry)) };
-    Ok((value::text(seq)?, value::bytes(job)?))
+    let [kind, bytes] = value::list(fields)? else { return Err(value::unexpected(entry)) };
+    Ok((value::text(seq)?, value::text(kind)?, value::bytes(bytes)?))
 }

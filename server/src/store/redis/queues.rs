@@ -10,7 +10,7 @@ use super::{
     layout::{by_time, hex},
     names::{self, Of},
     placing,
-    reads::stands,
+    reads::LEVELS,
     scripts::QUEUE,
     value,
 };
@@ -64,6 +64,7 @@ impl Core {
         let mut pipe = Pipeline::new();
         pipe.cmd("HGET").arg(self.layout.key(shard, "qp")).arg(hex(number));
         pipe.cmd("HGET").arg(self.layout.key(shard, "qc")).arg(hex(number));
+        pipe.cmd("HGET").arg(self.layout.key(shard, "qt")).arg(hex(number));
         let counts = pipe.cmd("HMGET").arg(self.layout.key(shard, "n"));
         for state in [State::Ready, State::Running] {
             counts.arg(format!("{}{}", hex(number), state as u8));
@@ -76,10 +77,11 @@ impl Core {
             QueueFacts { name, pause: None, config: None, throttled_ms: None, counts: [0; 11], oldest_ready_ms: None };
         facts.pause = value::maybe(&answers[0])?.and_then(|bytes| postcard::from_bytes(&bytes).ok());
         facts.config = value::maybe(&answers[1])?.and_then(|bytes| config::read(&bytes));
-        for (state, count) in [State::Ready, State::Running].iter().zip(value::list(&answers[2])?) {
+        facts.throttled_ms = Some(value::int(&answers[2])?).filter(|ms| *ms > 0);
+        for (state, count) in [State::Ready, State::Running].iter().zip(value::list(&answers[3])?) {
             facts.counts[*state as usize] = value::int(count)?.max(0) as u64;
         }
-        for (state, count) in listed.iter().zip(&answers[3..]) {
+        for (state, count) in listed.iter().zip(&answers[4..]) {
             facts.counts[*state as usize] = value::int(count)? as u64;
         }
         if facts.count(State::Ready) > 0 {
@@ -90,22 +92,22 @@ impl Core {
 
     async fn oldest(&self, shard: Shard, queue: u32) -> Result<Option<i64>, StoreError> {
         let mut oldest = None;
-        for level in 0..9 {
+        for level in 0..LEVELS {
             let mut from = None;
             // Hints that stand for no job are passed over.
             loop {
-                let (first, hints) = self.hints(shard, queue, level, from).await?;
-                let ids: Vec<JobId> = hints.iter().map(|(id, _)| *id).collect();
+                let page = self.listed(shard, queue, level, from).await?;
+                let ids: Vec<JobId> = page.jobs.iter().map(|hint| hint.id).collect();
                 let slots = self.slots(shard, &ids).await?;
-                let standing = hints.iter().zip(slots).filter_map(|((_, serial), slot)| {
-                    slot.filter(|slot| stands(slot, queue, level, *serial)).map(|slot| slot.ready.get())
+                let standing = page.jobs.iter().zip(slots).filter_map(|(hint, slot)| {
+                    slot.filter(|slot| hint.stands_for(slot, queue, level)).map(|slot| slot.ready.get())
                 });
                 let earliest = standing.take(FIRST).min();
                 oldest = oldest.into_iter().chain(earliest).min();
-                if earliest.is_some() || hints.len() < crate::model::limits::STORE_BATCH {
+                from = page.next;
+                if earliest.is_some() || from.is_none() {
                     break;
                 }
-                from = Some(first + hints.len() as i64);
             }
         }
         Ok(oldest)
@@ -116,7 +118,14 @@ impl Core {
         match change {
             QueueChange::Configure(expect, config) => self.configure(&name, expect, config).await?,
             change => {
-                for shard in self.placing.shards_of(&name) {
+                let shards = self.placing.shards_of(&name);
+                if change == QueueChange::Resume && shards.len() > 1 {
+                    // A throttle that is still on its way to a shard must not come after its end.
+                    for shard in &shards {
+                        self.try_relay(*shard).await?;
+                    }
+                }
+                for shard in shards {
                     self.set_in(shard, &name, &change).await?;
                 }
             }
@@ -146,6 +155,7 @@ impl Core {
             let [field, value] = names::entry(Of::Queue, number, name);
             let mut args = self.times();
             args.extend([field.into(), value.into(), old, new.unwrap_or_default().into(), Bytes::from(ends)]);
+            args.push(u8::from(*change == QueueChange::Resume).to_string().into());
             match self.eval(shard, &QUEUE, &args).await? {
                 Value::Int(1) => return Ok(()),
                 Value::Int(_) => self.names.is_taken(shard, Of::Queue, number),
@@ -238,6 +248,7 @@ fn add(sum: &mut QueueFacts, part: QueueFacts) {
         *sum += part;
     }
     sum.pause = sum.pause.take().or(part.pause);
+    sum.throttled_ms = sum.throttled_ms.max(part.throttled_ms);
     // While a change is on its way some shards have the one before.
     sum.config = sum.config.take().into_iter().chain(part.config).max_by_key(|configured| configured.version);
     sum.oldest_ready_ms = sum.oldest_ready_ms.into_iter().chain(part.oldest_ready_ms).min();

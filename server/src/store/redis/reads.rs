@@ -10,7 +10,7 @@ use super::{
     moves::deliveries,
     names::Of,
     record,
-    scripts::HINTS,
+    scripts::{HINTS, LISTED},
     value,
 };
 use crate::{
@@ -26,6 +26,32 @@ use crate::{
         slot::{Slot, flag},
     },
 };
+
+/// Priorities, and so READY lists of a queue.
+pub(super) const LEVELS: usize = 9;
+
+/// READY jobs of one priority.
+#[derive(Debug)]
+pub(super) struct ReadyPage {
+    pub jobs: Vec<InLine>,
+    /// Where it goes on; `None` = that was all.
+    pub next: Option<i64>,
+}
+
+/// An entry of a READY list.
+#[derive(Debug)]
+pub(super) struct InLine {
+    pub id: JobId,
+    /// Of the hint; `None` = it is not by its hint that the job was found.
+    serial: Option<u16>,
+    pub order: i64,
+}
+
+impl InLine {
+    pub fn stands_for(&self, slot: &Slot, queue: u32, level: usize) -> bool {
+        stands(slot, queue, level, self.serial.unwrap_or_else(|| record::hint(slot)))
+    }
+}
 
 /// Bodies and parts of so many jobs are read at a time.
 const AT_ONCE: usize = 200;
@@ -208,26 +234,51 @@ impl Core {
             let level = (4 - priority) as usize;
             let mut next = after.filter(|place| place.priority == priority).map(|place| place.order + 1);
             while found.len() < limit {
-                let (first, hints) = self.hints(shard, queue, level, next).await?;
-                let ids: Vec<JobId> = hints.iter().map(|(id, _)| *id).collect();
-                let slots = self.slots(shard, &ids).await?;
-                for ((index, (_, serial)), slot) in hints.iter().enumerate().zip(slots) {
-                    if let Some(slot) = slot.filter(|slot| stands(slot, queue, level, *serial))
+                let page = self.listed(shard, queue, level, next).await?;
+                let ids: Vec<JobId> = page.jobs.iter().map(|hint| hint.id).collect();
+                for (hint, slot) in page.jobs.iter().zip(self.slots(shard, &ids).await?) {
+                    if let Some(slot) = slot.filter(|slot| hint.stands_for(slot, queue, level))
                         && found.len() < limit
                     {
-                        found.push((slot, first + index as i64));
+                        found.push((slot, hint.order));
                     }
                 }
-                if hints.len() < STORE_BATCH {
+                if page.next.is_none() {
                     break;
                 }
-                next = Some(first + hints.len() as i64);
+                next = page.next;
             }
         }
         Ok(found)
     }
 
-    /// Hints of a READY list from a place on, and the place of the first.
+    /// READY jobs of one priority by arrival, over all fairness keys, from a place on.
+    pub(super) async fn listed(
+        &self,
+        shard: Shard,
+        queue: u32,
+        level: usize,
+        from: Option<i64>,
+    ) -> Result<ReadyPage, StoreError> {
+        let mut args = self.times();
+        args.push(hex(queue).into());
+        args.push(level.to_string().into());
+        args.push(from.map(|from| from.to_string()).unwrap_or_default().into());
+        args.push(STORE_BATCH.to_string().into());
+        let parts = self.eval_parts(shard, &LISTED, &args).await?;
+        let [next, found] = &parts[..] else { return Err(value::unexpected(&Value::Array(parts))) };
+        let next = value::maybe(next)?.filter(|next| !next.is_empty());
+        let next = next.and_then(|next| std::str::from_utf8(&next).ok()?.parse().ok());
+        let mut jobs = Vec::new();
+        for pair in value::list(found)?.chunks_exact(2) {
+            let bytes = value::bytes(&pair[1])?;
+            let serial = bytes.get(16..18).map(|serial| u16::from_le_bytes([serial[0], serial[1]]));
+            jobs.push(InLine { id: value::id(&pair[1])?, serial, order: value::int(&pair[0])? });
+        }
+        Ok(ReadyPage { jobs, next })
+    }
+
+    /// Hints of jobs without a fairness key from a place on, and the place of the first.
     pub(super) async fn hints(
         &self,
         shard: Shard,

@@ -7,7 +7,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{ids::JobId, job::CancelRequest, op::KeyHash, state::State},
+    model::{
+        ids::JobId,
+        job::CancelRequest,
+        op::{FairKey, KeyHash},
+        state::State,
+    },
     store::slot::{Extra, Reader, Slot, Stamp, flag},
 };
 
@@ -48,6 +53,7 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         && purge == Stamp::default()
         && slot.token == 0
         && !slot.has(flag::UNIQUE)
+        && !slot.has(flag::KEYED)
         && !slot.has(flag::DEADLINE)
         && rest == Rest::default();
     let mut out = BytesMut::with_capacity(if fresh { FRESH_BYTES } else { FULL_BYTES + 16 });
@@ -76,6 +82,9 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         out.put_u64_le(slot.token);
         if slot.has(flag::UNIQUE) {
             out.extend_from_slice(&slot.extra.as_ref().map_or_else(KeyHash::default, |extra| extra.unique));
+        }
+        if slot.has(flag::KEYED) {
+            out.put_u64(slot.fair);
         }
         if let Some(deadline) = slot.deadline() {
             out.put_slice(&Stamp::new(slot.expire_ms()).bytes());
@@ -121,6 +130,7 @@ fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
         slot.until = from.stamp()?;
         slot.token = from.u64()?;
         let unique = if slot.has(flag::UNIQUE) { from.take()? } else { KeyHash::default() };
+        slot.fair = if slot.has(flag::KEYED) { FairKey::from_be_bytes(from.take()?) } else { 0 };
         let mut deadline_ms = 0;
         if slot.has(flag::DEADLINE) {
             expire_ms = from.stamp()?.get();
@@ -166,7 +176,8 @@ mod tests {
         let cancel = CancelRequest { reason: "enough".to_owned(), request_ms: 1, deadline_ms: Some(2) };
         let full = Slot {
             state: State::Dead,
-            flags: flag::LEASED | flag::SETTLED,
+            flags: flag::LEASED | flag::SETTLED | flag::KEYED,
+            fair: 0x0102_0304_0506_0708,
             token: 0x0102_0304_0506_0708,
             failures: 3,
             delivery: 4,
@@ -206,6 +217,12 @@ mod tests {
             hex(&encode(&leased)),
             format!("02{}{}01000000{}0100000000000000", &waiting[2..], "0".repeat(24), "0".repeat(36))
         );
+        let extra = Extra { unique: [9; 16], ..Extra::default() };
+        let flags = flag::UNIQUE | flag::KEYED;
+        let keyed = Slot { flags, fair: 258, extra: Some(Box::new(extra)), ..fresh() };
+        let bytes = hex(&encode(&keyed));
+        assert_eq!(&bytes[..10], "0203080014");
+        assert_eq!(&bytes[170..], format!("{}0000000000000102", "09".repeat(16)));
     }
 
     #[test]

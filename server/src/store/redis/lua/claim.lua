@@ -1,7 +1,8 @@
 -- Leases READY jobs of a queue. ARGV[3] queue · 4 end of the leases, from now · 5 started (1 or 0) · 6 how many from the
 -- lowest priority · 7 bytes of bodies · 8 who claims · 9 number of the claim · 10 tokens, 8 bytes each.
 -- The same number from the same claimer again: the same jobs. Answers: whether there may be more; per job: id, record, body,
--- outcome, checkpoint; and after how long the queue's rate lets more through (-1 = it is not the rate).
+-- outcome, checkpoint; and after how long a rate or a throttle, of the queue or of its keys, lets more through (-1 = it is
+-- neither).
 local queue, lease_ms, started = ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
 local bottom, room, who, number, tokens = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9], ARGV[10]
 local want = #tokens / 8
@@ -37,9 +38,16 @@ if last and last:sub(1, #number + 1) == number .. ':' then
   end
   return answer(ids, records, tonumber(last:sub(#number + 2, #number + 2)))
 end
-if call('HEXISTS', P .. 'qp', queue) == 1 then
+local closed = tonumber(call('HGET', P .. 'qt', queue) or 0)
+if closed > 0 and closed <= WALL then
+  lift(queue)
+  closed = 0
+end
+local paused = call('HEXISTS', P .. 'qp', queue) == 1
+if paused or closed > 0 then
   call('SREM', P .. 'aw', queue)
-  return answer({}, {}, 0)
+  local waits = not paused and tonumber(call('HGET', P .. 'n', queue .. READY) or 0) > 0
+  return answer({}, {}, 0, waits and closed - WALL)
 end
 
 -- What the queue's bounds let through.
@@ -50,17 +58,10 @@ if max_running > 0 then
   if free < want then want, held = free, true end
 end
 if rate > 0 then
-  tokens_left = burst
   local left, then_ms = (call('HGET', P .. 'qb', queue) or ''):match('^(.*):(.*)$')
-  if left then
-    refilled_ms = math.max(MONO, tonumber(then_ms))
-    tokens_left = math.min(burst, tonumber(left) + math.max(0, MONO - tonumber(then_ms)) * rate / per)
-  end
-  local whole = math.floor(math.max(0, tokens_left + 0.000001))
-  if whole < want then
-    opens = math.max(1, math.ceil((whole + 1 - tokens_left) * per / rate - 0.000001))
-    want, held = whole, false
-  end
+  local whole, later
+  tokens_left, refilled_ms, whole, later = refill(tonumber(left or burst), tonumber(then_ms or MONO), rate, per, burst)
+  if whole < want then want, held, opens = whole, false, later end
 end
 
 local function expiry(m)
@@ -81,12 +82,14 @@ end
 
 local ids, records, heads, stale, cut = {}, {}, {}, 0, false
 
-local function pick(level, most)
-  local key = P .. 'q:' .. queue .. ':' .. level
+-- Of one list of a strand until there are `most` jobs in all. Tells whether nothing is left of it.
+local function pick(level, fair, most)
+  local key = hints_of(queue, level, fair)
   while #ids < most and not cut and stale < STALE_MOST do
     local hints = call('LPOP', key, most - #ids)
-    if not hints then return end
-    heads[level] = (heads[level] or 0) + #hints
+    if not hints then return true end
+    -- Places in the lists of keys are not counted: `kz` has them.
+    if fair == '' then heads[level] = (heads[level] or 0) + #hints end
     local popped = {}
     for i, hint in ipairs(hints) do popped[i] = hint:sub(1, 16) end
     local found = call('HMGET', P .. 'm', unpack(popped))
@@ -96,7 +99,7 @@ local function pick(level, most)
         local bytes = struct.unpack('<I4', m, 20)
         if bytes > room and #ids > 0 then
           for back = #hints, i, -1 do call('LPUSH', key, hints[back]) end
-          heads[level] = heads[level] - (#hints - i + 1)
+          if fair == '' then heads[level] = heads[level] - (#hints - i + 1) end
           cut = true
           break
         end
@@ -108,54 +111,76 @@ local function pick(level, most)
       end
     end
   end
+  return false
 end
 
-for level = 8, 0, -1 do
-  if #ids < math.min(bottom, want) then pick(level, math.min(bottom, want)) end
-end
-local from_bottom = #ids
-for level = 0, 8 do
-  if #ids < want then pick(level, want) end
+-- Up to `most` jobs of those levels that may have some; the first `from_below` are looked for from below, and go behind the
+-- others. Answers how many, and the levels that may still have some.
+local function take(fair, levels, from_below, most)
+  local before = #ids
+  local function walk(first, last, step, until_n)
+    for level = first, last, step do
+      local one = bit.lshift(1, level)
+      if bit.band(levels, one) ~= 0 and #ids < until_n and pick(level, fair, until_n) then levels = levels - one end
+    end
+  end
+  walk(8, 0, -1, before + math.min(from_below, most))
+  local below = #ids - before
+  walk(0, 8, 1, before + most)
+  if below > 0 and #ids > before + below then
+    for _, list in ipairs({ids, records}) do
+      local turned = {unpack(list, before + 1, before + below)}
+      for i = before + below + 1, #list do list[i - below] = list[i] end
+      for i, each in ipairs(turned) do list[#list - below + i] = each end
+    end
+  end
+  return #ids - before, levels
 end
 
--- Whether a claim now would find a job; hints that stand for none are dropped on the way.
-local function has_more()
+-- Whether a claim now would find a job there; hints that stand for none are dropped on the way.
+local function has_more(fair, levels)
   for level = 0, 8 do
-    local key = P .. 'q:' .. queue .. ':' .. level
-    while true do
+    local key = hints_of(queue, level, fair)
+    while bit.band(levels, bit.lshift(1, level)) ~= 0 do
       local hint = call('LINDEX', key, 0)
       if not hint then break end
       local m = call('HGET', P .. 'm', hint:sub(1, 16))
       if stale >= STALE_MOST or is_hint(m, hint, level) and can_go(m) then return true end
       call('LPOP', key)
-      heads[level] = (heads[level] or 0) + 1
+      if fair == '' then heads[level] = (heads[level] or 0) + 1 end
       stale = stale + 1
     end
   end
   return false
 end
 
-local more = (cut or stale >= STALE_MOST or #ids == want and has_more()) and 1 or 0
-if more == 0 or cut or stale >= STALE_MOST then held, opens = false, -1 end
-if held or opens ~= -1 then more = 0 end
+local rest, unknown = false, false
+local keyed = strands_of(queue)
+local function is_over() return cut or stale >= STALE_MOST end
+if keyed then
+  rest, unknown = take_turns(queue, ids, want, take, has_more, is_over)
+else
+  take('', 511, bottom, want)
+  rest = not is_over() and #ids == want and has_more('', 511)
+end
+local more = 0
+if unknown or is_over() then
+  more, held, opens = 1, false, -1
+elseif not rest then
+  held, opens = false, keyed and first_to_open(queue) or -1
+elseif not held and opens == -1 then
+  more = 1
+end
 if held then call('SADD', P .. 'qh', queue) end
 if tokens_left then call('HSET', P .. 'qb', queue, string.format('%.6f:%.0f', tokens_left - #ids, refilled_ms)) end
 if more == 0 then call('SREM', P .. 'aw', queue) else call('SADD', P .. 'aw', queue) end
 for level, popped in pairs(heads) do
   if popped ~= 0 then call('HINCRBY', P .. 'hd', queue .. level, popped) end
 end
+write_strands()
 if #ids == 0 then return answer(ids, records, more, opens) end
 
--- What came from below goes behind what came from above.
-local function rotate(list)
-  local turned = {}
-  for i = from_bottom + 1, #list do turned[#turned + 1] = list[i] end
-  for i = 1, from_bottom do turned[#turned + 1] = list[i] end
-  return turned
-end
-ids, records = rotate(ids), rotate(records)
-
-local writes, leases, start = {}, {}, struct.pack('<I6', WALL)
+local writes, leases, start, listed = {}, {}, struct.pack('<I6', WALL), {}
 for i, m in ipairs(records) do
   local flags = bit.bor(bit.band(struct.unpack('<I2', m, 4), bit.bnot(SETTLED + STARTED + CRASHED)), LEASED)
   if started then flags = bit.bor(flags, STARTED + BEGUN) end
@@ -171,6 +196,11 @@ for i, m in ipairs(records) do
     .. struct.pack('<I4', version + 1) .. m:sub(20, 55) .. struct.pack('<I4', delivery + 1) .. start
     .. m:sub(66, 77) .. tokens:sub(i * 8 - 7, i * 8) .. m:sub(86)
   records[i] = m
+  if keyed then
+    local level = m:byte(3)
+    listed[level] = listed[level] or {}
+    table.insert(listed[level], ids[i])
+  end
   writes[#writes + 1] = ids[i]
   writes[#writes + 1] = m
   leases[#leases + 1] = MONO + lease_ms
@@ -178,6 +208,7 @@ for i, m in ipairs(records) do
 end
 variadic('HSET', P .. 'm', writes)
 variadic('ZADD', P .. 'l', leases)
+for level, gone in pairs(listed) do variadic('ZREM', P .. 'kz:' .. queue .. ':' .. level, gone) end
 note('m', MONO + lease_ms)
 count(queue, READY, -#ids)
 count(queue, RUNNING, #ids)

@@ -2,8 +2,9 @@
 -- ARGV[1], ARGV[2]: the time in milliseconds on the wall and on the monotonic clock; empty = Redis's own, for both.
 -- The record, little-endian: format 1 (1 = never leased, ends with content; 2) · state 1 · level 1 · flags 2 · hint 2 ·
 -- queue 4 · type 4 · version 4 · body bytes 4 · create 6 · ready 6 · content 8 · expire 6 · failures 4 · crashes 2 ·
--- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 ·
--- expiry 6 and deadline 6, with flag 8192: `expire` above is the earlier of those that count · the rest.
+-- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 · hash of the fairness key 8, with
+-- flag 4096, the highest byte first · expiry 6 and deadline 6, with flag 8192: `expire` above is the earlier of those that
+-- count · the rest.
 local P, call = KEYS[1] .. ':', redis.call
 local time = call('TIME')
 local REDIS_MS = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -13,6 +14,15 @@ local TIES = 2048
 local READY, RUNNING = 3, 4
 
 local function state_of(m) return m:byte(2) end
+
+-- The fairness key of a record: its hash, '' = it has none.
+local function fair_of(m)
+  if m:byte(1) == 1 then return '' end
+  local flags = struct.unpack('<I2', m, 4)
+  if bit.band(flags, 4096) == 0 then return '' end
+  local at = bit.band(flags, 1024) == 0 and 86 or 102
+  return m:sub(at, at + 7)
+end
 
 local hexes = {}
 
@@ -58,11 +68,34 @@ local function count(queue, state, by)
 end
 
 -- What a queue is held to: running jobs, starts per milliseconds, starts at once, waiting jobs (0 = no bound), ended records
--- kept, DEAD ones kept.
+-- kept, DEAD ones kept; and each fairness key of it: running jobs, starts per milliseconds, starts at once.
 local function bounds(queue)
   local config = call('HGET', P .. 'qc', queue)
-  if not config then return 0, 0, 0, 0, 0, MAX_FINISHED, MAX_DEAD end
-  return struct.unpack('<I4I4I6I4I6I6I6', config, 7)
+  if not config then return 0, 0, 0, 0, 0, MAX_FINISHED, MAX_DEAD, 0, 0, 0, 0 end
+  return struct.unpack('<I4I4I6I4I6I6I6I4I4I6I4', config, 7)
+end
+
+-- What a rate of so much has left now that had `left` at `at`; whole ones, and when the next one comes.
+local function refill(left, at, rate, per, burst)
+  left = math.min(burst, left + math.max(0, MONO - at) * rate / per)
+  local whole = math.floor(math.max(0, left + 0.000001))
+  return left, math.max(MONO, at), whole, math.max(1, math.ceil((whole + 1 - left) * per / rate - 0.000001))
+end
+
+-- Ends a throttle of a whole queue, if there is one. Its rate has had nothing since then, so that this is no burst.
+local function lift(queue)
+  local closed = tonumber(call('HGET', P .. 'qt', queue) or nil)
+  if not closed then return false end
+  call('HDEL', P .. 'qt', queue)
+  local _, rate = bounds(queue)
+  if rate > 0 then call('HSET', P .. 'qb', queue, string.format('0:%.0f', MONO - math.max(0, WALL - closed))) end
+  return true
+end
+
+-- Throttles a queue: of several such times the latest holds. Who has taken jobs of it ahead hears of it.
+local function close_queue(queue, until_ms)
+  if tonumber(call('HGET', P .. 'qt', queue) or 0) < until_ms then call('HSET', P .. 'qt', queue, until_ms) end
+  call('SPUBLISH', P .. 'w', 'Q' .. (call('HGET', P .. 'nm', queue) or ''):sub(2))
 end
 
 -- A claim left jobs of such a queue because as many run as may.

@@ -87,6 +87,13 @@ local function starts()
   return ids
 end
 
+-- Strands without jobs whose rate or throttle need not be remembered any more.
+local idle = call('ZRANGE', P .. 'ki', '-inf', MONO, 'BYSCORE', 'LIMIT', 0, 500)
+for _, strand in ipairs(idle) do
+  call('HDEL', P .. 'k:' .. strand:sub(1, 8), strand:sub(9))
+  call('ZREM', P .. 'ki', strand)
+end
+
 -- Keys whose time is over.
 local ended = call('ZRANGE', P .. 'uy', '-inf', WALL, 'BYSCORE', 'LIMIT', 0, 500)
 for _, key in ipairs(ended) do

@@ -36,6 +36,16 @@ local function flush()
     end
     batch[command] = {}
   end
+  write_arrivals()
+end
+
+-- A queue that gets a job with a fairness key keeps its jobs apart.
+local function keep_apart(queue, fair)
+  if fair ~= '' and not strands_of(queue) then
+    flush()
+    divide(queue)
+  end
+  return strands_of(queue)
 end
 
 local woken, started, ended, stopping, answers, touched = {}, {}, {}, {}, {}, {}
@@ -49,22 +59,24 @@ end
 local function leave(id, m, queue)
   local state = m:byte(2)
   if state == RUNNING then add('ZREM', 'l', id)
-  elseif state ~= READY then add('ZREM', 's:' .. queue .. ':' .. state, id) end
+  elseif state ~= READY then add('ZREM', 's:' .. queue .. ':' .. state, id)
+  elseif strands_of(queue) then add('ZREM', 'kz:' .. queue .. ':' .. m:byte(3), id) end
   if state > 5 then add('ZREM', 'y', id) end
+  if (state == READY or state == RUNNING) and strands_of(queue) then leave_strand(queue, fair_of(m), state) end
 end
 
 local function enter(id, m, queue, place, n)
-  local state = m:byte(2)
+  local state, fair = m:byte(2), fair_of(m)
+  local keyed = keep_apart(queue, fair)
   if state == READY then
-    local key = ':' .. queue .. ':' .. m:byte(3)
-    if place == 'E' or place == 'e' then
-      add('RPUSH', 'q' .. key, id .. m:sub(6, 7))
-    else
-      add('LPUSH', 'q' .. key, id .. m:sub(6, 7))
-      call('HINCRBY', P .. 'hd', queue .. m:byte(3), -1)
-    end
-    if place == 'E' or place == 'F' then woken[queue] = true end
-  elseif state ~= RUNNING then
+    local level, front, may_go = m:byte(3), place == 'F' or place == 'f', true
+    add(front and 'LPUSH' or 'RPUSH', hints_of(queue, level, fair):sub(#P + 1), id .. m:sub(6, 7))
+    if front and fair == '' then call('HINCRBY', P .. 'hd', queue .. level, -1) end
+    if keyed then may_go = line_up(queue, fair, level, id, front) end
+    if may_go and (place == 'E' or place == 'F') then woken[queue] = true end
+  elseif state == RUNNING then
+    if keyed then enter_strand(queue, fair, state) end
+  else
     local terminal = state > 5
     local ms = struct.unpack('<I6', m, terminal and 66 or 30)
     add('ZADD', 's:' .. queue .. ':' .. state, ms * TIES + (tie + n) % TIES, id)
@@ -84,6 +96,7 @@ local function beside(id, old, new)
   add('ZADD', to, call('ZSCORE', P .. from, id) or 0, id)
   add('ZREM', from, id)
   started[queue_of(new)] = 0
+  keep_apart(queue_of(new), fair_of(new))
 end
 
 local does = {
@@ -100,7 +113,17 @@ local does = {
   K = function(id, _, value) call('HSET', P .. 'u', value, id) end,
   -- Its worker must stop; something is to be done elsewhere.
   c = function(id) stopping[#stopping + 1] = id end,
-  e = function(_, _, value) call('XADD', P .. 'ob', '*', 'e', value) end,
+  e = function(_, kind, value) call('XADD', P .. 'ob', '*', kind == '' and 'e' or kind, value) end,
+  -- Its queue is left alone until then; its fairness key is.
+  q = function(_, _, value, queue) close_queue(queue, tonumber(value)) end,
+  f = function(_, _, value, queue, m)
+    if not strands_of(queue) then
+      flush()
+      divide(queue)
+    end
+    close_strand(queue, fair_of(m), tonumber(value))
+    call('SPUBLISH', P .. 'w', 'Q' .. (call('HGET', P .. 'nm', queue) or ''):sub(2))
+  end,
 }
 
 for n, from in ipairs(changes) do
@@ -138,13 +161,15 @@ for n, from in ipairs(changes) do
     local extra = from + 4 + (condition == 107 and 1 or 0)
     for i = extra, extra + 2 * how:sub(3) - 1, 2 do
       local what = ARGV[i]
-      does[what:sub(1, 1)](id, what:sub(2), ARGV[i + 1])
+      does[what:sub(1, 1)](id, what:sub(2), ARGV[i + 1], queue, old)
     end
   end
 end
 flush()
+write_strands()
 for queue in pairs(woken) do wake_queue(queue) end
 write_counts()
+wake_eased()
 for queue, ms in pairs(started) do
   if ms == 0 then
     ms = math.huge

@@ -50,6 +50,11 @@ local function has_room(queue)
   return room > 0
 end
 
+-- A queue that gets its first job with a fairness key keeps its jobs apart from now on.
+for i = at + 1, #ARGV, 3 do
+  if fair_of(ARGV[i]) ~= '' then divide(queue_of(ARGV[i])) end
+end
+
 local answers, records, bodies, lists, woken = {}, {}, {}, {}, {}
 local tie = ties(#ids)
 for n, id in ipairs(ids) do
@@ -71,14 +76,16 @@ for n, id in ipairs(ids) do
     local expire = record:byte(1) == 2 and struct.unpack('<I6', record, 44) or 0
     count(queue, state, 1)
     if state == READY then
-      local key = P .. 'q:' .. queue .. ':' .. record:byte(3)
+      local level, fair = record:byte(3), fair_of(record)
+      local key, may_go = hints_of(queue, level, fair), true
       local list = lists[key]
       if not list then
         list = {}
         lists[key] = list
       end
       list[#list + 1] = id .. record:sub(6, 7)
-      if expire == 0 or expire > WALL then woken[queue] = true end
+      if strands_of(queue) then may_go = line_up(queue, fair, level, id) end
+      if may_go and (expire == 0 or expire > WALL) then woken[queue] = true end
     else
       local ms = struct.unpack('<I6', record, 30)
       call('ZADD', P .. 's:' .. queue .. ':' .. state, ms * TIES + (tie + n) % TIES, id)
@@ -100,6 +107,7 @@ if #records > 0 then
   variadic('HSET', P .. 'j', bodies)
 end
 for key, hints in pairs(lists) do variadic('RPUSH', key, hints) end
+write_strands()
 for queue in pairs(woken) do wake_queue(queue) end
 write_counts()
 wake_timers()

@@ -1,5 +1,5 @@
 -- Pauses or opens a queue if its pause is still the one that this was decided on. ARGV[3] queue · 4 its name · 5 pause as
--- it was ('' = none) · 6 as it shall be · 7 when that ends ('' = never).
+-- it was ('' = none) · 6 as it shall be · 7 when that ends ('' = never) · 8 whether a throttle ends as well (1 or 0).
 -- Answers 1, or the pause as it is ('' = none).
 local queue, name, old, new, ends = unpack(ARGV, 3, 7)
 local there = call('HGET', P .. 'nm', queue)
@@ -7,7 +7,8 @@ if there and there ~= name then return {REDIS_MS, 0} end
 call('HSET', P .. 'nm', queue, name)
 local now = call('HGET', P .. 'qp', queue) or ''
 if now ~= old then return {REDIS_MS, now} end
-if new == old then return {REDIS_MS, 1} end
+local lifted = ARGV[8] == '1' and lift(queue)
+if new == old and not lifted then return {REDIS_MS, 1} end
 if new == '' then call('HDEL', P .. 'qp', queue) else call('HSET', P .. 'qp', queue, new) end
 if ends == '' then
   call('ZREM', P .. 'o', queue)
