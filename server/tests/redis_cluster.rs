@@ -29,6 +29,7 @@ async fn cluster() -> Redis {
 }
 
 jobwire_server::store_conformance!(cluster);
+jobwire_server::store_conformance!(turns cluster);
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]

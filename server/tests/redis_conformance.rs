@@ -30,12 +30,18 @@ async fn redis() -> Redis {
 }
 
 jobwire_server::store_conformance!(redis);
+jobwire_server::store_conformance!(turns redis);
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn it_does_what_the_memory_store_does(calls in store_support::calls()) {
+        store_support::run(&calls, async || (Memory::new(), redis().await));
+    }
+
+    #[test]
+    fn it_lets_keys_take_turns_as_the_memory_store_does(calls in store_support::keyed_calls()) {
         store_support::run(&calls, async || (Memory::new(), redis().await));
     }
 

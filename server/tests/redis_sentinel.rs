@@ -16,6 +16,7 @@ async fn sentinel() -> Redis {
 }
 
 jobwire_server::store_conformance!(sentinel);
+jobwire_server::store_conformance!(turns sentinel);
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]

@@ -56,6 +56,7 @@ mod queues;
 mod reads;
 mod record;
 mod scripts;
+mod strands;
 pub mod target;
 mod value;
 mod watch;

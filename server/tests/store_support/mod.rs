@@ -1,16 +1,39 @@
 //! Random calls for the model test. Weights lean towards lives that go somewhere: put, claim, act under the latest lease.
 // Each test binary uses its part.
 #![allow(dead_code)]
-use jobwire_server::store::conformance::{
-    Harness, Kit,
-    lockstep::{self, ActPick, Call, GuardPick},
+use jobwire_server::{
+    model::op::Throttle,
+    store::conformance::{
+        Harness, Kit,
+        lockstep::{self, ActPick, Call, GuardPick},
+    },
 };
 use proptest::{option, prelude::*};
 
 pub mod twice;
 
 pub fn calls() -> impl Strategy<Value = Vec<Call>> {
-    proptest::collection::vec(call(), 1..60)
+    proptest::collection::vec(call(Just(0)), 1..60)
+}
+
+/// With fairness keys, bounds for each and throttles, for stores that forget nothing of them when they open again.
+pub fn keyed_calls() -> impl Strategy<Value = Vec<Call>> {
+    let rate = option::weighted(0.4, (any::<u8>(), any::<u8>()));
+    let configure = (any::<u8>(), any::<u8>(), rate, any::<bool>())
+        .prop_map(|(queue, max_running, rate, weighs)| Call::Configure { queue, max_running, rate, weighs });
+    let snooze = (any::<u16>(), 1i64..9_000, any::<bool>()).prop_map(|(job, delay_ms, all)| Call::Act {
+        job,
+        guard: GuardPick::Latest,
+        act: ActPick::Later {
+            retrying: false,
+            delay_ms,
+            counts: false,
+            spoken: false,
+            checkpoint: false,
+            throttle: Some(if all { Throttle::Queue } else { Throttle::Key }),
+        },
+    });
+    proptest::collection::vec(prop_oneof![20 => call(0u8..6), 1 => configure, 3 => snooze], 1..80)
 }
 
 fn delay() -> impl Strategy<Value = i64> {
@@ -22,11 +45,11 @@ fn bound() -> impl Strategy<Value = Option<i64>> {
     option::weighted(0.2, 0i64..30_000)
 }
 
-fn call() -> impl Strategy<Value = Call> {
+fn call(fair: impl Strategy<Value = u8> + 'static) -> impl Strategy<Value = Call> {
     prop_oneof![
-        6 => (any::<u8>(), -4i8..=4, option::weighted(0.3, delay()), bound(), bound(), any::<u8>())
-            .prop_map(|(queue, priority, start, expire_ms, total_ms, n)| {
-                Call::Put { queue, priority, start, expire_ms, total_ms, n }
+        6 => (any::<u8>(), -4i8..=4, option::weighted(0.3, delay()), bound(), bound(), fair, any::<u8>())
+            .prop_map(|(queue, priority, start, expire_ms, total_ms, fair, n)| {
+                Call::Put { queue, priority, start, expire_ms, total_ms, fair, n }
             }),
         1 => (any::<u16>(), any::<bool>()).prop_map(|(job, same)| Call::Repeat { job, same }),
         7 => (any::<u8>(), any::<u8>(), any::<u8>(), option::weighted(0.2, 0u16..200), 1i64..10_000, any::<bool>())
@@ -67,7 +90,7 @@ fn act() -> impl Strategy<Value = ActPick> {
         4 => (any::<u8>(), delay(), flag(), flag())
             .prop_map(|(to, retain_ms, effect, spoken)| ActPick::Finish { to, retain_ms, effect, spoken }),
         3 => (flag(), delay(), flag(), flag(), flag()).prop_map(|(retrying, delay_ms, counts, spoken, checkpoint)| {
-            ActPick::Later { retrying, delay_ms, counts, spoken, checkpoint }
+            ActPick::Later { retrying, delay_ms, counts, spoken, checkpoint, throttle: None }
         }),
         3 => (flag(), flag(), flag()).prop_map(|(front, crashed, attempt)| ActPick::Ready { front, crashed, attempt }),
         2 => (any::<u8>(), delay(), option::of(any::<u8>()), flag(), flag()).prop_map(

@@ -7,8 +7,8 @@ use crate::{
     model::{
         ids::{JobId, Shard},
         job::{AttemptResult, LogLine, Meta, Outcome, Parts, Progress, Record, Start},
-        op::{Act, Claim, DocChange, Due, DueKind, Effect, Guard, ListQuery, NewJob, Op},
-        queue::{Pause, QueueChange, QueueFacts},
+        op::{Act, Claim, Claimed, DocChange, Due, DueKind, Effect, Guard, ListQuery, NewJob, Op, Throttle, fair_key},
+        queue::{Bounds, KeyBounds, Pause, QueueChange, QueueConfig, QueueFacts, Rate},
         state::{State, StateSet},
     },
     store::{Cas, SharedStore},
@@ -28,6 +28,8 @@ pub enum Call {
         start: Option<i64>,
         expire_ms: Option<i64>,
         total_ms: Option<i64>,
+        /// A fairness key; 0 = none.
+        fair: u8,
         n: u8,
     },
     /// Again, with the same or other content.
@@ -72,6 +74,13 @@ pub enum Call {
         queue: u8,
         if_due: bool,
     },
+    /// Bounds of fairness keys, and whether one of them weighs more.
+    Configure {
+        queue: u8,
+        max_running: u8,
+        rate: Option<(u8, u8)>,
+        weighs: bool,
+    },
     Advance {
         ms: i64,
     },
@@ -94,7 +103,7 @@ pub enum GuardPick {
 pub enum ActPick {
     Extend { lease_ms: i64, started: bool, progress: bool, checkpoint: bool },
     Finish { to: u8, retain_ms: i64, effect: bool, spoken: bool },
-    Later { retrying: bool, delay_ms: i64, counts: bool, spoken: bool, checkpoint: bool },
+    Later { retrying: bool, delay_ms: i64, counts: bool, spoken: bool, checkpoint: bool, throttle: Option<Throttle> },
     Ready { front: bool, crashed: bool, attempt: bool },
     Requeue { failures: u8, delay_ms: i64, queue: Option<u8>, body: bool, keep: bool },
     RequestCancel { grace_ms: Option<i64> },
@@ -132,6 +141,10 @@ fn queue(number: u8) -> &'static str {
     QUEUES[usize::from(number) % QUEUES.len()]
 }
 
+fn key(number: u8) -> String {
+    format!("key-{}", number % 5)
+}
+
 /// As a job was, but for its place, which is a store's own number.
 fn seen(meta: &Meta) -> Meta {
     Meta { order: 0, ..meta.clone() }
@@ -143,13 +156,14 @@ fn start(start: Option<i64>) -> Start {
 
 async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Memory, at: &str) {
     match call {
-        Call::Put { queue: number, priority, start: delay, expire_ms, total_ms, n } => {
+        Call::Put { queue: number, priority, start: delay, expire_ms, total_ms, fair, n } => {
             let jobs: Vec<NewJob> = (0..=n % 4)
                 .map(|_| NewJob {
                     priority: *priority,
                     start: start(*delay),
                     expire_ms: expire_ms.map_or(0, |ms| model.wall_ms() + ms),
                     deadline_ms: total_ms.map_or(0, |ms| model.wall_ms() + ms),
+                    fair: if *fair == 0 { 0 } else { fair_key(&key(*fair)) },
                     ..model.job(queue(*number))
                 })
                 .collect();
@@ -175,7 +189,8 @@ async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Mem
                 started: *started,
             };
             let (a, b) = (model.claim_as(claim.clone()).await, subject.claim_as(claim).await);
-            assert_eq!((a.jobs.len(), a.more), (b.jobs.len(), b.more), "{at}");
+            let told = |claimed: &Claimed| (claimed.jobs.len(), claimed.more, claimed.opens_in_ms);
+            assert_eq!(told(&a), told(&b), "{at}");
             for (a, b) in a.jobs.iter().zip(&b.jobs) {
                 assert_eq!((seen(&a.meta), a.secret), (seen(&b.meta), b.secret), "{at}");
                 assert_eq!(
@@ -283,6 +298,20 @@ async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Mem
             let change = if *if_due { QueueChange::ResumeIfDue } else { QueueChange::Resume };
             set(model, subject, queue(*number), change, at).await;
         }
+        Call::Configure { queue: number, max_running, rate, weighs } => {
+            let rate = rate.map(|(max, burst)| Rate {
+                max: 1 + u32::from(max % 9),
+                per_ms: 1_000,
+                burst: 1 + u32::from(burst % 4),
+            });
+            let per_key = KeyBounds { max_running: u32::from(max_running % 4), rate };
+            let weights = weighs.then(|| (key(1), 3)).into_iter().collect();
+            let bounds = Bounds { per_key, ..Bounds::default() };
+            let known = queues(&model.store()).await.into_iter().find(|facts| facts.name == name(queue(*number)));
+            let version = known.map_or(0, |facts| facts.version());
+            let config = Box::new(QueueConfig { bounds, weights, ..QueueConfig::default() });
+            set(model, subject, queue(*number), QueueChange::Configure(version, Some(config)), at).await;
+        }
         Call::Advance { ms } => {
             model.advance(*ms);
             subject.advance(*ms);
@@ -332,13 +361,13 @@ fn make(act: ActPick, delivery: u32, model: &mut Kit, memory: &mut Memory) -> Ac
             }
             Act::Finish { to, outcome, retain_ms, effects }
         }
-        ActPick::Later { retrying, delay_ms, counts, spoken, checkpoint } => Act::Later {
+        ActPick::Later { retrying, delay_ms, counts, spoken, checkpoint, throttle } => Act::Later {
             to: if retrying { State::Retrying } else { State::Scheduled },
             delay_ms,
             counts,
             outcome: spoken.then(|| kit::failed(delivery, "boom")),
             checkpoint: text(checkpoint, "checkpoint"),
-            throttle: None,
+            throttle,
             effects: Vec::new(),
         },
         ActPick::Ready { front, crashed, attempt } => Act::Ready {

@@ -225,7 +225,7 @@ impl Machine {
                 self.timers.note_wall(at);
             }
             out.wakes.push(Wake::Queue(name.clone()));
-            if new.is_none() && queue.closed_ms == 0 && self.outlook(now, number) != (false, None) {
+            if new.is_none() && queue.closed_ms == 0 && !queue.ready.is_empty() {
                 let queue = &mut self.queues[number as usize];
                 (queue.quiet, queue.held) = (false, false);
                 out.wakes.push(Wake::Ready(name.clone()));

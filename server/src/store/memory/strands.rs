@@ -60,7 +60,7 @@ pub(super) struct Strands {
     strands: Vec<Option<Strand>>,
     free: Vec<u32>,
     ring: VecDeque<u32>,
-    parked: BTreeSet<(i64, u32)>,
+    parked: BTreeSet<(i64, FairKey)>,
     idle: BTreeSet<(i64, u32)>,
     each: KeyBounds,
     weights: HashMap<FairKey, u32>,
@@ -99,10 +99,12 @@ impl Strands {
         }
         self.each = each;
         self.weights = config.map(QueueConfig::key_weights).unwrap_or_default();
-        for number in 0..self.strands.len() as u32 {
-            if self.strands[number as usize].as_ref().is_some_and(|strand| strand.seat != Seat::Ring) {
-                self.seat(now, number);
-            }
+        // In an order that every store can have.
+        let held_back = self.strands.iter().flatten().filter(|strand| strand.seat != Seat::Ring);
+        let held_back: BTreeSet<FairKey> = held_back.map(|strand| strand.key).collect();
+        for key in held_back {
+            let number = self.numbers[&key];
+            self.seat(now, number);
         }
     }
 
@@ -279,9 +281,11 @@ impl Strands {
 
     /// Those whose time has come are back.
     fn wake(&mut self, now: Now) {
-        let first =
-            |of: &BTreeSet<(i64, u32)>| of.first().filter(|(at, _)| *at <= now.mono_ms).map(|(_, number)| *number);
-        while let Some(number) = first(&self.parked).or_else(|| first(&self.idle)) {
+        while let Some((_, key)) = self.parked.first().filter(|(at, _)| *at <= now.mono_ms) {
+            let number = self.numbers[key];
+            self.seat(now, number);
+        }
+        while let Some((_, number)) = self.idle.first().copied().filter(|(at, _)| *at <= now.mono_ms) {
             self.seat(now, number);
         }
     }
@@ -343,14 +347,15 @@ impl Strands {
         if old == new {
             return;
         }
+        let key = self.strand(number).key;
         match old {
-            Seat::Parked(at) => _ = self.parked.remove(&(at, number)),
+            Seat::Parked(at) => _ = self.parked.remove(&(at, key)),
             Seat::Idle(at) => _ = self.idle.remove(&(at, number)),
             Seat::Ring => self.ring.retain(|other| *other != number),
             Seat::Away | Seat::Held => {}
         }
         match new {
-            Seat::Parked(at) => _ = self.parked.insert((at, number)),
+            Seat::Parked(at) => _ = self.parked.insert((at, key)),
             Seat::Idle(at) => _ = self.idle.insert((at, number)),
             Seat::Ring => self.ring.push_back(number),
             Seat::Away | Seat::Held => {}

@@ -8,7 +8,7 @@ use super::{
     Core,
     due::scored,
     layout::{by_time, hex},
-    reads::stands,
+    reads::{LEVELS, stands},
     record, value,
 };
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
     },
     store::{Disagreements, StoreError, slot::Slot},
 };
+
+mod strands;
 
 /// Records read at a time.
 const AT_ONCE: usize = 1_000;
@@ -131,12 +133,12 @@ impl Core {
     ) -> Result<Vec<String>, StoreError> {
         let now = self.clock.now();
         let mut hinted: HashMap<JobId, usize> = HashMap::new();
-        for level in 0..9 {
+        for level in 0..LEVELS {
             let mut from = None;
             loop {
                 let (first, hints) = self.hints(shard, number, level, from).await?;
                 for (id, serial) in &hints {
-                    if jobs.get(id).is_some_and(|slot| stands(slot, number, level, *serial)) {
+                    if jobs.get(id).is_some_and(|slot| slot.fair == 0 && stands(slot, number, level, *serial)) {
                         *hinted.entry(*id).or_default() += 1;
                     }
                 }
@@ -147,7 +149,7 @@ impl Core {
             }
         }
         let ready = jobs.iter().filter(|(_, slot)| slot.state == State::Ready && slot.queue == number);
-        let mut wrong = Vec::new();
+        let mut wrong = self.check_strands(shard, queue, number, jobs, &mut hinted).await?;
         for (id, slot) in ready {
             match hinted.get(id).copied().unwrap_or(0) {
                 1 => {}

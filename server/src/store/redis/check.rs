@@ -12,7 +12,7 @@ use super::{Core, layout::hex, names::Of, record, value};
 use crate::{
     model::{
         ids::{JobId, Shard},
-        op::KeyHash,
+        op::{FairKey, KeyHash},
         state::State,
     },
     store::{Checked, Found, Mend, StoreError, slot::Slot},
@@ -24,6 +24,7 @@ mod hints;
 mod keys;
 mod mend;
 mod names;
+mod strands;
 
 /// Records, or entries of an index, that are read at a time.
 const PAGE: usize = 500;
@@ -40,7 +41,8 @@ struct Look<'a> {
     queues: HashSet<u32>,
     /// READY jobs as they were met, and how many hints stand for each.
     ready: HashMap<JobId, Ready>,
-    running: HashMap<JobId, u32>,
+    /// With queue and fairness key.
+    running: HashMap<JobId, (u32, FairKey)>,
     /// A job of each queue and type, by number.
     named: HashMap<(Of, u32), JobId>,
     bodies_lacking: bool,
@@ -51,13 +53,15 @@ struct Look<'a> {
 struct Ready {
     queue: u32,
     level: u8,
+    fair: FairKey,
     serial: u16,
     hints: u8,
 }
 
 impl Ready {
     fn of(slot: &Slot) -> Option<Self> {
-        let ready = Self { queue: slot.queue, level: slot.level() as u8, serial: record::hint(slot), hints: 0 };
+        let (queue, level, fair) = (slot.queue, slot.level() as u8, slot.fair);
+        let ready = Self { queue, level, fair, serial: record::hint(slot), hints: 0 };
         (slot.state == State::Ready).then_some(ready)
     }
 }
@@ -91,6 +95,7 @@ impl Look<'_> {
         let before = self.still().await?;
         self.records().await?;
         let after = self.still().await?;
+        self.strands(&before).await?;
         self.counters(&before, &after).await?;
         self.names().await?;
         self.hints().await?;
@@ -132,7 +137,7 @@ impl Look<'_> {
                 self.ready.insert(slot.id, ready);
             }
             if slot.state == State::Running {
-                self.running.insert(slot.id, slot.queue);
+                self.running.insert(slot.id, (slot.queue, slot.fair));
             }
         }
     }

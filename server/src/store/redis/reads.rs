@@ -293,12 +293,7 @@ impl Core {
         args.push(STORE_BATCH.to_string().into());
         let parts = self.eval_parts(shard, &HINTS, &args).await?;
         let [first, found] = &parts[..] else { return Err(value::unexpected(&Value::Array(parts))) };
-        let mut hints = Vec::new();
-        for hint in value::list(found)? {
-            let bytes = value::bytes(hint)?;
-            let serial = bytes.get(16..18).map_or(0, |serial| u16::from_le_bytes([serial[0], serial[1]]));
-            hints.push((value::id(hint)?, serial));
-        }
+        let hints = value::list(found)?.iter().map(record::read_hint).collect::<Result<_, _>>()?;
         Ok((value::int(first)?, hints))
     }
 

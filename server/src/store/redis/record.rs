@@ -4,8 +4,10 @@
 //!
 //! I24: a format byte in front, so that a server meets a newer record with a refusal.
 use bytes::{BufMut, Bytes, BytesMut};
+use redis::Value;
 use serde::{Deserialize, Serialize};
 
+use super::value;
 use crate::{
     model::{
         ids::JobId,
@@ -13,7 +15,10 @@ use crate::{
         op::{FairKey, KeyHash},
         state::State,
     },
-    store::slot::{Extra, Reader, Slot, Stamp, flag},
+    store::{
+        StoreError,
+        slot::{Extra, Reader, Slot, Stamp, flag},
+    },
 };
 
 const FRESH: u8 = 1;
@@ -35,6 +40,18 @@ struct Rest {
 /// The serial of the job's hint: only the hint that carries it stands for the job. Kept in `row`, which is the store's own.
 pub(super) fn hint(slot: &Slot) -> u16 {
     slot.row.get() as u16
+}
+
+/// A hint as it lies in a list: the job and the serial.
+pub(super) fn read_hint(hint: &Value) -> Result<(JobId, u16), StoreError> {
+    let bytes = value::bytes(hint)?;
+    let serial = bytes.get(16..18).map_or(0, |serial| u16::from_le_bytes([serial[0], serial[1]]));
+    Ok((value::id(hint)?, serial))
+}
+
+/// The same for the job in this slot.
+pub(super) fn write_hint(slot: &Slot) -> Vec<u8> {
+    [slot.id.as_bytes().as_slice(), &hint(slot).to_le_bytes()].concat()
 }
 
 pub(super) fn next_hint(slot: &mut Slot) {

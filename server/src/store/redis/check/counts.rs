@@ -1,12 +1,12 @@
 //! Counters of READY and RUNNING jobs. They and the records are read at different times, so they are compared only when
-//! nothing entered or left in between: every job that becomes READY makes a list longer, every claim moves a list's head,
-//! and whatever else leaves lowers a counter.
+//! nothing entered or left in between: every job that becomes READY makes a list longer or takes a place, every claim moves
+//! a list's head or lowers a counter, as whatever else leaves does.
 use hashbrown::{HashMap, HashSet};
 use redis::Pipeline;
 
 use super::{LOOKS, Look, PAGE};
 use crate::{
-    model::{ids::JobId, state::State},
+    model::{ids::JobId, op::FairKey, state::State},
     store::{
         StoreError,
         redis::{
@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// What moves with every change of the READY and RUNNING jobs of a queue: counters, then head and length of each list.
+/// What moves with every change of the READY and RUNNING jobs of a queue: counters, then head and length of each list, then
+/// the next places at both ends, where jobs are kept apart by fairness key.
 pub(super) type Still = HashMap<u32, Vec<i64>>;
 
 /// Jobs found: READY, RUNNING.
@@ -29,6 +30,7 @@ impl Look<'_> {
         let mut pipe = Pipeline::new();
         pipe.cmd("HGETALL").arg(self.key("n"));
         pipe.cmd("HGETALL").arg(self.key("hd"));
+        pipe.cmd("HGETALL").arg(self.key("ko"));
         for queue in &queues {
             (0..9).for_each(|level| _ = pipe.cmd("LLEN").arg(self.key(&line(*queue, level))));
         }
@@ -37,14 +39,15 @@ impl Look<'_> {
             let pairs = pairs(&answers[index])?;
             pairs.into_iter().map(|(key, n)| Ok((value::text(key)?, value::int(n)?))).collect::<Result<_, StoreError>>()
         };
-        let (counts, heads): (HashMap<String, i64>, HashMap<String, i64>) = (fields(0)?, fields(1)?);
-        let number = |from: &HashMap<String, i64>, queue: u32, which: usize| {
+        let [counts, heads, places]: [HashMap<String, i64>; 3] = [fields(0)?, fields(1)?, fields(2)?];
+        let number = |from: &HashMap<String, i64>, queue: u32, which: &dyn std::fmt::Display| {
             from.get(&format!("{}{which}", hex(queue))).copied().unwrap_or(0)
         };
         let mut still = Still::new();
-        for (queue, lengths) in queues.iter().zip(answers[2..].chunks_exact(9)) {
-            let mut all: Vec<i64> = [State::Ready, State::Running].map(|s| number(&counts, *queue, s as usize)).into();
-            all.extend((0..9).map(|level| number(&heads, *queue, level)));
+        for (queue, lengths) in queues.iter().zip(answers[3..].chunks_exact(9)) {
+            let mut all: Vec<i64> = [State::Ready, State::Running].map(|s| number(&counts, *queue, &(s as u8))).into();
+            all.extend((0..9).map(|level| number(&heads, *queue, &level)));
+            all.extend(['e', 'f'].map(|end| number(&places, *queue, &end)));
             for length in lengths {
                 all.push(value::int(length)?);
             }
@@ -59,7 +62,7 @@ impl Look<'_> {
         for ready in self.ready.values() {
             counted.entry(ready.queue).or_default()[0] += 1;
         }
-        for queue in self.running.values() {
+        for (queue, _) in self.running.values() {
             counted.entry(*queue).or_default()[1] += 1;
         }
         self.running = HashMap::new();
@@ -69,7 +72,11 @@ impl Look<'_> {
                 return Ok(());
             }
             let before = self.still().await?;
-            let counted = self.recounted().await?;
+            let mut counted = Counted::new();
+            for ((queue, _), [ready, running]) in self.recounted().await? {
+                let sum = counted.entry(queue).or_default();
+                *sum = [sum[0] + ready, sum[1] + running];
+            }
             let after = self.still().await?;
             let again = self.compare(&before, &after, &counted).await?;
             moved.retain(|queue| again.contains(queue));
@@ -131,8 +138,8 @@ impl Look<'_> {
     }
 
     /// Another walk over the records, for nothing but their numbers.
-    async fn recounted(&self) -> Result<Counted, StoreError> {
-        let mut counted = Counted::new();
+    pub(super) async fn recounted(&self) -> Result<HashMap<(u32, FairKey), [i64; 2]>, StoreError> {
+        let mut counted: HashMap<(u32, FairKey), [i64; 2]> = HashMap::new();
         let mut met: HashSet<JobId> = HashSet::new();
         let mut cursor = "0".to_owned();
         loop {
@@ -148,7 +155,7 @@ impl Look<'_> {
                     _ => continue,
                 };
                 if met.insert(id) {
-                    counted.entry(slot.queue).or_default()[place] += 1;
+                    counted.entry((slot.queue, slot.fair)).or_default()[place] += 1;
                 }
             }
             cursor = next;

@@ -7,7 +7,7 @@ use crate::{
     store::{
         StoreError,
         redis::{
-            layout::{TIES, by_time},
+            layout::{TIES, by_time, listed},
             value,
         },
         slot::Slot,
@@ -34,6 +34,8 @@ pub(super) enum Expected {
     Any(i64),
     /// Some score, a lease: a fresh one if there is none.
     Lease,
+    /// Some score or none.
+    Place,
 }
 
 impl Expected {
@@ -42,6 +44,7 @@ impl Expected {
             Self::Nothing => score.is_none(),
             Self::At(at) => score == Some(at),
             Self::Any(_) | Self::Lease => score.is_some(),
+            Self::Place => true,
         }
     }
 }
@@ -67,6 +70,11 @@ pub(super) fn expected(slot: Option<&Slot>, key: &str) -> Expected {
         "c" => at(slot.cancel_deadline().filter(|_| slot.state == State::Running)),
         "x" => at(slot.waiting_expiry()),
         "y" => at(slot.state.is_terminal().then(|| slot.until.get())),
+        // A place in line. Jobs from before the queue kept jobs apart have none.
+        key if key.starts_with("kz:") => match slot.state {
+            State::Ready if key == listed(slot.queue, slot.level()) => Expected::Place,
+            _ => Expected::Nothing,
+        },
         key => match slot.state {
             State::Ready | State::Running => Expected::Nothing,
             state if key != by_time(slot.queue, state) => Expected::Nothing,
@@ -138,7 +146,7 @@ impl Look<'_> {
         let mut cursor = "0".to_owned();
         loop {
             let mut pipe = redis::Pipeline::new();
-            let pattern = format!("{}:[gs]:*", self.core.layout.tag(self.shard));
+            let pattern = format!("{}:[gks]*:*", self.core.layout.tag(self.shard));
             pipe.cmd("SCAN").arg(&cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(PAGE * 4);
             let (next, found) = scanned(&self.core.run(self.shard, pipe).await?[0])?;
             let mut logs = Vec::new();
@@ -148,8 +156,10 @@ impl Look<'_> {
                     Some([b'g', b':', id @ ..]) => {
                         logs.extend(<[u8; 16]>::try_from(id).ok().map(JobId::from_bytes));
                     }
-                    Some(name) => lists.extend(String::from_utf8(name.to_vec())),
-                    None => {}
+                    Some(name) if name.starts_with(b"s:") || name.starts_with(b"kz:") => {
+                        lists.extend(String::from_utf8(name.to_vec()));
+                    }
+                    _ => {}
                 }
             }
             let records = self.core.raw(self.shard, &logs).await?;
@@ -194,6 +204,7 @@ impl Look<'_> {
                 let lease = format!("it got a lease of {} s", self.mend.lease_ms / 1_000);
                 (vec![b"ZADD".into(), key.into(), b"NX".into(), until.to_string().into(), id_bytes.into()], lease)
             }
+            Expected::Place => return Ok(()),
             Expected::At(score) | Expected::Any(score) => {
                 let done = "the entry was set".to_owned();
                 (vec![b"ZADD".into(), key.into(), score.to_string().into(), id_bytes.into()], done)

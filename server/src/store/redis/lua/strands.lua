@@ -89,7 +89,12 @@ local function seat(s)
       local full = s.at + math.ceil(math.max(0, to.burst - s.left) * to.per / to.rate)
       if full > MONO then opens = full end
     end
-    if opens then sit(s, IDLE, opens) else sit(s, AWAY) end
+    if opens then
+      sit(s, IDLE, opens)
+    else
+      sit(s, AWAY)
+      s.picks, s.left = 0, nil
+    end
   end
 end
 
@@ -117,12 +122,9 @@ end
 
 -- A job stands in the READY line of its strand, at the end or at the front.
 local function line_up(queue, fair, level, id, front)
-  if front then
-    call('ZADD', P .. 'kz:' .. queue .. ':' .. level, call('HINCRBY', P .. 'ko', queue .. 'f', -1), id)
-  else
-    arrivals[queue] = arrivals[queue] or {}
-    table.insert(arrivals[queue], {level, id})
-  end
+  arrivals[queue] = arrivals[queue] or {ends = 0}
+  table.insert(arrivals[queue], {level, id, front and call('HINCRBY', P .. 'ko', queue .. 'f', -1)})
+  if not front then arrivals[queue].ends = arrivals[queue].ends + 1 end
   local s = strand_of(queue, fair)
   s.levels = bit.bor(s.levels, bit.lshift(1, level))
   return enter_strand(queue, fair, READY)
@@ -130,12 +132,13 @@ end
 
 local function write_arrivals()
   for queue, list in pairs(arrivals) do
-    local levels, place = {}, call('HINCRBY', P .. 'ko', queue .. 'e', #list) - #list
-    for i, arrival in ipairs(list) do
+    local levels, last = {}, call('HINCRBY', P .. 'ko', queue .. 'e', list.ends) - list.ends
+    for _, arrival in ipairs(list) do
       local level = levels[arrival[1]] or {}
       levels[arrival[1]] = level
-      level[#level + 1] = place + i - 1
+      level[#level + 1] = arrival[3] or last
       level[#level + 1] = arrival[2]
+      if not arrival[3] then last = last + 1 end
     end
     for level, entries in pairs(levels) do variadic('ZADD', P .. 'kz:' .. queue .. ':' .. level, entries) end
   end
