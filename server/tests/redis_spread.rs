@@ -6,8 +6,8 @@ use jobwire_server::{
     model::{
         ids::{JobId, QueueName, Shard},
         job::{Outcome, Parts, Start},
-        op::{Act, Claim, Effect, Guard, ListQuery, NewJob, Op, Put, Verdict},
-        queue::{Bounds, Pause, QueueChange, QueueConfig},
+        op::{Act, Claim, Effect, Guard, ListQuery, NewJob, Op, Put, Throttle, Verdict},
+        queue::{Bounds, KeyBounds, Pause, QueueChange, QueueConfig},
         state::{State, StateSet},
         time::Clock,
     },
@@ -216,5 +216,66 @@ async fn jobs_of_an_outcome_go_to_their_own_shards_once() {
     for n in 0..12 {
         assert_eq!(claim_all(&two, &kit::name(&format!("child-{n}"))).await.len(), 1, "and once");
     }
+    agrees(&one).await;
+}
+
+#[tokio::test]
+async fn a_throttled_queue_is_left_alone_in_every_shard() {
+    let Pair { clock, one, two } = pair().await;
+    let mail = kit::name("mail");
+    one.widen(mail.clone(), 4).await.expect("the queue is widened");
+    until("the other server knows", async || two.width(&mail) == 4).await;
+    clock.advance(60_000);
+    let jobs = async |from: u16| {
+        for n in from..from + 40 {
+            put(&one, job(&one, &mail, made_at(clock.now().wall_ms, n))).await;
+        }
+    };
+    jobs(0).await;
+    let (id, secret) = claim_all(&one, &mail).await[0];
+    let act = Act::Later {
+        to: State::Scheduled,
+        delay_ms: 5_000,
+        counts: false,
+        outcome: None,
+        checkpoint: None,
+        throttle: Some(Throttle::Queue),
+        effects: Vec::new(),
+    };
+    // A server that has never met the queue hears the outcome.
+    let op = vec![Op { id, guard: Guard::Token(secret), act }];
+    assert!(matches!(two.apply(id.shard(), op).await.expect("it is put off")[..], [Verdict::Done(_)]));
+    jobs(40).await;
+    assert!(claim_all(&one, &mail).await.is_empty());
+    let facts = two.queues(Some(std::slice::from_ref(&mail))).await.expect("it is known").remove(0);
+    assert_eq!(facts.throttled_ms, Some(clock.now().wall_ms + 5_000));
+    one.set_queue(mail.clone(), QueueChange::Resume).await.expect("it resumes");
+    assert_eq!(claim_all(&two, &mail).await.len(), 40);
+    agrees(&one).await;
+}
+
+#[tokio::test]
+async fn a_key_lives_in_one_shard_and_its_limit_is_whole() {
+    let Pair { clock, one, two } = pair().await;
+    let mail = kit::name("mail");
+    let bounds = Bounds { per_key: KeyBounds { max_running: 3, rate: None }, ..Bounds::default() };
+    let config = QueueConfig { bounds, ..QueueConfig::default() };
+    one.set_queue(mail.clone(), QueueChange::Configure(0, Some(Box::new(config)))).await.expect("it is set");
+    one.widen(mail.clone(), 4).await.expect("the queue is widened");
+    until("the other server knows", async || two.width(&mail) == 4).await;
+    clock.advance(60_000);
+    for n in 0..40 {
+        let (proposal, fair) = (made_at(clock.now().wall_ms, n), u64::from(n % 5) + 1);
+        let id = JobId::stamp(proposal, one.place(&mail, proposal, Some([fair as u8; 16])));
+        put(&one, NewJob { id, fair, ..job(&one, &mail, proposal) }).await;
+    }
+    let claimed = claim_all(&two, &mail).await;
+    assert_eq!(claimed.len(), 15, "three of each key");
+    for (id, secret) in claimed {
+        let act = kit::finish(State::Succeeded);
+        let op = Op { id, guard: Guard::Token(secret), act };
+        assert!(matches!(one.apply(id.shard(), vec![op]).await.expect("it ends")[..], [Verdict::Done(_)]));
+    }
+    assert_eq!(claim_all(&one, &mail).await.len(), 15);
     agrees(&one).await;
 }

@@ -3,5 +3,6 @@ mod redis_support;
 mod store_check {
     mod damage;
     mod harness;
+    mod keys;
     mod load;
 }

@@ -133,7 +133,7 @@ async fn thousands_of_jobs_of_many_shards_and_a_wide_queue() {
             content: n as u64,
             unique: None,
             idempotency: None,
-            fair: 0,
+            fair: n as u64 / 12 % 4,
             overshoots: false,
             body: body("task"),
         };
