@@ -75,7 +75,7 @@ SCOPES: list[Unique] = [
     Unique("k"),
     Unique("k", scope="until_finished"),
     Unique("k", scope="until_started"),
-    Unique("k", scope="for_ttl", ttl="10m"),
+    Unique("k", scope="for_ttl", ttl="1h"),
 ]
 
 
@@ -343,3 +343,48 @@ def test_a_batch_of_one_key(site: Site) -> None:
     assert [item.job and item.job.result(WAIT) for item in items] == [None] * 8
     assert sum(sizes) == 8
     assert max(sizes) > 1
+
+
+# --- how long a job may take, and be silent ---------------------------------------------------------------------------
+
+
+def test_total_timeout_ends_a_job_whatever_it_is_at(site: Site) -> None:
+    @site.app.task(f"slow-{site.queue}", queue=site.queue, retry=Retry(initial_delay="10ms"))
+    async def slow() -> None:
+        await asyncio.sleep(3 * WAIT)
+
+    waiting = slow.opts(queue=f"nobody-{site.queue}", total_timeout="300ms").enqueue()
+    running = slow.opts(total_timeout="400ms").enqueue()
+    site.work()
+    for job in (waiting, running):
+        with pytest.raises(jobwire.JobExpired) as expired:
+            job.result(3 * WAIT)
+        assert expired.value.failure is not None
+        assert expired.value.failure.kind in ("expired", "timeout")  # the latter of one that obeyed
+
+
+def test_silence_beyond_heartbeat_timeout_is_a_stall_and_progress_prevents_it(site: Site) -> None:
+    told: list[Any] = []
+
+    @site.app.task(f"beat-{site.queue}", queue=site.queue, retry=1, heartbeat_timeout="1s")
+    async def beat(ctx: jobwire.Context, times: int) -> str:
+        try:
+            for _ in range(times):
+                await asyncio.sleep(0.4)
+                ctx.progress(message="alive")
+            if not times:
+                await asyncio.sleep(3 * WAIT)
+        except asyncio.CancelledError:
+            told.append(ctx.cancel_reason)
+            raise
+        return "done"
+
+    site.work()
+    lively, silent = beat.enqueue(5), beat.enqueue(0)
+    assert lively.result(WAIT) == "done"
+    with pytest.raises(jobwire.JobFailed) as failed:
+        silent.result(3 * WAIT)
+    assert failed.value.failure is not None
+    failure = failed.value.failure
+    assert (failure.kind, "no progress" in failure.message) == ("timeout", True)
+    eventually(lambda: told == ["timeout"])

@@ -83,8 +83,9 @@ class BatchContext(Context):
 
     What is said of all: `progress` and `log` reach each job; `cancelled` is true once every job was asked to stop, as
     on timeout and shutdown, or when each was cancelled by itself. `deadline` is that of the shortest timeout.
-    `attempt`, `max_attempts` and `delivery` are those of the job with most attempts, `queue` and `tags` what all share;
-    there is no `job_id`. Checkpoints, dependencies and `enqueue` are of single jobs: `ctx.jobs[0].enqueue(…)`.
+    `attempt`, `max_attempts` and `delivery` are those of the job with most attempts, `queue`, `fairness_key` and `tags`
+    what all share; there is no `job_id`. Checkpoints, dependencies and `enqueue` are of single jobs:
+    `ctx.jobs[0].enqueue(…)`.
 
     jobs: one BatchJob for each input.
     """
@@ -97,6 +98,7 @@ class BatchContext(Context):
         self.job_id, self._client = "", None
         self.type, self.attempt, self.max_attempts = oldest.type, oldest.attempt, oldest.max_attempts
         self.delivery, self.deadline = oldest.delivery, oldest.deadline
+        self.fairness_key = oldest.fairness_key if len({job.fairness_key for job in self.jobs}) == 1 else ""
         self.queue = oldest.queue if len({job.queue for job in self.jobs}) == 1 else ""
         self.tags = oldest.tags if len({job.tags for job in self.jobs}) == 1 else ()
         self.headers: Mapping[str, str] = {}

@@ -39,7 +39,7 @@ def current_context() -> Context | None:
 class Context:
     """The running job. Methods may be called from any thread.
 
-    job_id, type, queue, tags, headers: as enqueued.
+    job_id, type, queue, fairness_key, tags, headers: as enqueued.
     attempt, max_attempts: 1 is the first; equal means that this is the last one; max_attempts is -1 without limit.
     delivery: times the job was ever handed out; rises with every lease, and so fences other systems.
     workflow_id, node, parent_id, schedule_id: where it came from; empty when it came from nowhere.
@@ -61,6 +61,7 @@ class Context:
         self.job_id: str = task.id
         self.type: str = task.type
         self.queue: str = task.queue or task.type
+        self.fairness_key: str = task.fairness_key
         self.tags: tuple[str, ...] = tuple(task.tags)
         self.headers: Mapping[str, str] = dict(task.headers)
         self.attempt: int = job.attempt

@@ -77,7 +77,8 @@ def _obeyed(lease: Lease, error: BaseException) -> Outcome | None:
     if lease.cancel == TIMEOUT:
         limit = _convert.seconds(lease.job.timeout)
         after = f" after {limit:g} s" if limit else ""
-        outcome = failed(common_pb2.FAILURE_KIND_TIMEOUT, "jobwire.Timeout", f"the attempt timed out{after}")
+        message = lease.cancel_message or f"the attempt timed out{after}"  # the server says which limit, if it ordered
+        outcome = failed(common_pb2.FAILURE_KIND_TIMEOUT, "jobwire.Timeout", message)
         if not isinstance(error, asyncio.CancelledError):
             outcome.failed.failure.cause.CopyFrom(failure(error))
         return outcome

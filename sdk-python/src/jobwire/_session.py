@@ -268,7 +268,7 @@ class Session:
         while self._deadlines and self._deadlines[0][0] <= now:
             lease = heapq.heappop(self._deadlines)[2]
             if lease.token in self.leases:
-                self._cancel(lease, TIMEOUT, "the attempt ran past its timeout")
+                self._cancel(lease, TIMEOUT)
 
     def _watch_stream(self, now: float) -> None:
         if now >= self._leave_at:
@@ -449,7 +449,7 @@ class Session:
         else:
             self._cancel(lease, reason, order.message)
 
-    def _cancel(self, lease: Lease, reason: str, message: str) -> None:
+    def _cancel(self, lease: Lease, reason: str, message: str = "") -> None:
         if lease.started is None or lease.cancel in (reason, LEASE_LOST):
             return
         lease.cancel, lease.cancel_message = reason, message

@@ -79,8 +79,12 @@ class Unique:
 
     key: str = ""  # at most 256 bytes; empty = a hash of type and payload
     scope: Literal["until_finished", "until_started", "for_ttl"] | None = None  # default until_finished
-    ttl: Duration | None = None  # with "for_ttl", where it is required: how long, from enqueue
-    on_conflict: Literal["keep", "reject", "replace", "debounce"] | None = None  # what becomes of the newcomer; keep
+    # With "for_ttl", where it is required: how long, from enqueue. With "debounce": the start is never moved further
+    # than this from the first job's creation.
+    ttl: Duration | None = None
+    # What becomes of the newcomer: dropped ("keep", the default), refused, put in place of the one that waits, moving
+    # its start, or, besides replacing one that waits, run once more after the one that runs ("keep_last").
+    on_conflict: Literal["keep", "reject", "replace", "debounce", "keep_last"] | None = None
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,15 @@ class Broker:
         if not -4 <= spec.priority <= 4:
             raise InvalidArgument("priority: must be -4 to 4", field="job.priority", reason="INVALID_FIELD")
         unique = spec.unique
-        if spec.HasField("unique") and (unique.scope == job_pb2.UNIQUE_SCOPE_FOR_TTL) != unique.HasField("ttl"):
+        for_ttl, debounced = (
+            unique.scope == job_pb2.UNIQUE_SCOPE_FOR_TTL,
+            unique.on_conflict == job_pb2.UNIQUE_CONFLICT_DEBOUNCE,
+        )
+        if unique.on_conflict == job_pb2.UNIQUE_CONFLICT_KEEP_LAST:
+            raise _unknown('on_conflict="keep_last"', "job.unique.on_conflict")
+        if spec.HasField("unique") and for_ttl != unique.HasField("ttl") and (for_ttl or not debounced):
             raise InvalidArgument(
-                'unique.ttl: goes with the scope "for_ttl", and only with it',
+                'unique.ttl: goes with the scope "for_ttl", which needs it, or with "debounce"',
                 field="job.unique.ttl",
                 reason="INVALID_FIELD",
             )
@@ -150,8 +156,10 @@ class Broker:
             return "KEPT"
         if replace:
             known.spec.payload.CopyFrom(newcomer.spec.payload)
-        known.due = known.first_due = newcomer.due
-        known.state = newcomer.state
+        limit = newcomer.spec.unique.ttl
+        most = known.created + span_of(limit) if not replace and newcomer.spec.unique.HasField("ttl") else newcomer.due
+        known.due = known.first_due = min(newcomer.due, most)
+        known.state = JobState.SCHEDULED if known.due > self.now else JobState.READY
         return "REPLACED"
 
     def get(self, id: str) -> Record:
