@@ -62,13 +62,13 @@ export interface JobOptions {
   at?: Date;
   /** -4 (last) to 4 (first). Default 0. */
   priority?: Priority;
-  /** Jobs of different keys take turns; often a tenant id. At most 256 bytes. Refused by servers of 0.1. */
+  /** Jobs of different keys take turns; often a tenant id. At most 256 bytes. Weights and limits by key are set on the queue. */
   fairnessKey?: string;
   /** Longest run of one attempt. Default from the queue, then 30 min; at most 30 d. */
   timeout?: Duration;
-  /** From enqueue to the end, retries included. Default none. Refused by servers of 0.1. */
+  /** From enqueue to the end, retries included. Default none. */
   totalTimeout?: Duration;
-  /** Longest silence (no progress report) while running. Default none. Refused by servers of 0.1. */
+  /** Longest silence (no progress report) while running. Default none. */
   heartbeatTimeout?: Duration;
   /** The first attempt must start within this, counted from its scheduled start. Excludes `expireAt`. */
   ttl?: Duration;
@@ -90,7 +90,7 @@ export interface JobOptions {
   retention?: Duration;
   /** How long to keep it when it is dead. Default from the queue, then 30 d. */
   deadRetention?: Duration;
-  /** Wait until these jobs have succeeded: handles or ids, at most 1,000. Refused by servers of 0.1. */
+  /** Wait until these jobs have succeeded: handles or ids, at most 1,000. */
   after?: (string | { readonly id: string })[];
 }
 
