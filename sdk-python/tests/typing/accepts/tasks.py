@@ -14,15 +14,23 @@ from jobwire import (
     App,
     BatchContext,
     BatchJob,
+    BulkResult,
     Context,
     EnqueueItem,
+    Flow,
     Job,
     JobStatus,
+    Node,
     Payload,
     Queue,
     Retry,
     Task,
     Unique,
+    Workflow,
+    WorkflowStatus,
+    chain,
+    chord,
+    previous,
 )
 
 app = App("jobwire://127.0.0.1:7420", timeout="10s")
@@ -133,3 +141,29 @@ def sweep(depth: int = 1) -> None: ...
 
 
 assert_type(sweep.enqueue(depth=2), Job[None])
+
+
+# Workflows.
+@app.task("parse")
+def parse(url: str) -> list[str]:
+    return [url]
+
+
+@app.task("store")
+async def store(words: list[str], table: str = "t") -> int:
+    return len(words)
+
+
+assert_type(chain(parse.s("u"), store.s(previous, table="pages")).enqueue(), Workflow[Any])
+assert_type(chord([parse.s("u"), parse.s("v")], store.s(previous)).enqueue("name", tags=["a"]), Workflow[int])
+assert_type(parse.map(["u", "v"]).enqueue().result(timeout="20s"), list[list[str]])
+flow = Flow("f", on_node_failure="hold", total_timeout="1h")
+words = flow.add(parse.s("u"), name="words")
+assert_type(words, Node[list[str]])
+assert_type(words.result, list[str])
+stored = flow.add(store.s(words.result), after=[words.finished])
+flow.add("go.report", {"rows": stored}, options={"queue": "go"})
+assert_type(app.start(flow), Workflow[Any])
+assert_type(app.workflow("id").wait("20s"), WorkflowStatus)
+assert_type(app.jobs.retry(filter="state = DEAD"), BulkResult)
+assert_type([queue.name for queue in app.queues.list()], list[str])

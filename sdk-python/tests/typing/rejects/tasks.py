@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobwire import App, Context, Job, Queue, Retry, Snooze, Unique
+from jobwire import App, Context, Flow, Job, Queue, Retry, Snooze, Unique
 from jobwire.testing import fake, test_server
 
 app = App()
@@ -85,3 +85,13 @@ app.batch_task("t", linger="1s")  # error
 app.schedule("s", mails.s(Mail("a")), overlap="never")  # error
 app.schedule("s", mails.s(Mail("a")), crontab="@daily")  # error
 app.schedules.put("s", mails)  # error
+
+# Workflows.
+Flow("f", on_node_failure="panic")  # error
+Flow("f", retries=3)  # error
+node = Flow().add(resize.s("p"))
+mails.s(node.result)  # error
+Flow().add(7)  # error
+app.start(resize)  # error
+app.queues.set("q", max_runing=1)  # error
+app.jobs.cancel(7)  # error
