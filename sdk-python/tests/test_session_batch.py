@@ -106,12 +106,18 @@ def test_keys_do_not_matter_otherwise() -> None:
     assert started(rig) == [["a1", "b1"]]
 
 
-def test_a_job_that_crashed_runs_alone_and_at_once() -> None:
+def test_a_job_that_crashed_runs_alone_and_at_once_and_one_such_at_a_time() -> None:
     rig = batching(concurrency=9)
     deliver(rig, "a")
     deliver(rig, "poison", crashes=1)
-    deliver(rig, "again", crashes=2)
-    assert started(rig) == [["poison"], ["again"]]
+    deliver(rig, "again", "gone", "last", crashes=2)
+    assert started(rig) == [["poison"]]
+    rig.finish("poison")
+    assert started(rig) == [["again"]]
+    rig.send(recalls=["gone"])
+    rig.finish("again")
+    assert started(rig) == [["last"]]
+    rig.finish("last")
     deliver(rig, "b")
     rig.poll(0.5)
     assert started(rig) == [["a", "b"]]

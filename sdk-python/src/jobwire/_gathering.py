@@ -1,7 +1,7 @@
 """Jobs in hand that wait for others of their kind, to be run in one call. Part of the pure machine.
 
 A batch may start when it is full, or when its first job has waited for `linger`; until it does start, it grows. A job
-whose worker has vanished before (`crashes`) runs alone, so that it cannot take others with it.
+whose worker has vanished before (`crashes`) runs alone, and one such at a time, so that it takes no others with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import islice
 from ._leases import BatchRule, Lease
 from ._reports import NEVER
 
-_Key = tuple[str, str, str]  # type, fairness key, token of one that runs alone
+_Key = tuple[str, str, bool]  # type, fairness key, whether each runs alone
 _ALONE = BatchRule(1, 0.0)
 
 
@@ -24,6 +24,7 @@ class Gathering:
     def __init__(self, rules: Mapping[str, BatchRule]) -> None:
         self._rules = rules
         self._lines: dict[_Key, deque[Lease]] = {}
+        self._alone: set[_Key] = set()  # lines of which one runs alone
         # Heads of lines: with the time from which they may start, and those that may. Entries of others are left over.
         self._due: list[tuple[float, int, _Key]] = []
         self._ripe: list[tuple[int, _Key]] = []
@@ -63,7 +64,17 @@ class Gathering:
         line = self._lines[key]
         for _ in batch:
             line.popleft()
+        if key[2]:
+            self._alone.add(key)
         self._moved(key, line)
+
+    def stopped(self, lease: Lease) -> None:
+        """A job runs no more: the next one that runs alone may."""
+        key = self._key(lease)
+        if key[2]:
+            self._alone.discard(key)
+            if key in self._lines:
+                self._arm(key, self._lines[key])
 
     def clear(self) -> Iterator[Lease]:
         """Takes all of them out."""
@@ -80,8 +91,8 @@ class Gathering:
     def _key(self, lease: Lease) -> _Key:
         task = lease.job.task
         if lease.job.crashes:
-            return task.type, "", lease.token
-        return task.type, task.fairness_key if self._rules[task.type].by_key else "", ""
+            return task.type, "", True
+        return task.type, task.fairness_key if self._rules[task.type].by_key else "", False
 
     def _rule(self, key: _Key) -> BatchRule:
         return _ALONE if key[2] else self._rules[key[0]]
@@ -94,6 +105,8 @@ class Gathering:
 
     def _arm(self, key: _Key, line: deque[Lease]) -> None:
         rule = self._rule(key)
+        if key in self._alone:
+            return
         if len(line) >= rule.max_size:
             heapq.heappush(self._ripe, (line[0].number, key))
             return

@@ -88,6 +88,8 @@ class Lines:
                 return
         self.running -= 1
         self._pool_running -= lease.pooled
+        if lease.job.task.type in self._config.batches:
+            self._gathering.stopped(lease)
 
     def _line(self) -> deque[Lease] | None:
         lines = [self._ready]
