@@ -114,10 +114,19 @@ local function pick(level, fair, most)
   return false
 end
 
+-- Levels by the number that says that there are no others.
+local ALONE = {}
+for level = 0, 8 do ALONE[2 ^ level] = level end
+
 -- Up to `most` jobs of those levels that may have some; the first `from_below` are looked for from below, and go behind the
 -- others. Answers how many, and the levels that may still have some.
 local function take(fair, levels, from_below, most)
   local before = #ids
+  local only = ALONE[levels]
+  if only then
+    if pick(only, fair, before + most) then levels = 0 end
+    return #ids - before, levels
+  end
   local function walk(first, last, step, until_n)
     for level = first, last, step do
       local one = bit.lshift(1, level)
