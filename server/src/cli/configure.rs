@@ -20,6 +20,21 @@ pub struct Configure {
     /// Starts at once that a rate allows after a pause; default: all of N
     #[arg(long, value_name = "N", requires = "rate")]
     burst: Option<i32>,
+    /// Jobs of each fairness key running at once; 0 = no limit
+    #[arg(long, value_name = "N")]
+    max_running_per_key: Option<i32>,
+    /// Starts of each fairness key per time, as 10/1s; "none" = no limit
+    #[arg(long, value_name = "N/DURATION", value_parser = rate)]
+    rate_per_key: Option<Rate>,
+    /// Starts at once that a key's rate allows after a pause; default: all of N
+    #[arg(long, value_name = "N", requires = "rate_per_key")]
+    burst_per_key: Option<i32>,
+    /// Turns of one fairness key where others have one; may be repeated; those set before are forgotten
+    #[arg(long = "key-weight", value_name = "KEY=N", value_parser = weight)]
+    key_weights: Vec<(String, i32)>,
+    /// All fairness keys have one turn again
+    #[arg(long, conflicts_with = "key_weights")]
+    no_key_weights: bool,
     /// Jobs waiting; beyond it enqueues fail with QUEUE_FULL; 0 = no limit
     #[arg(long, value_name = "N")]
     max_depth: Option<i64>,
@@ -68,6 +83,11 @@ fn rate(text: &str) -> Result<Rate, String> {
     Ok(Some((max, duration::parse(per)?)))
 }
 
+fn weight(text: &str) -> Result<(String, i32), String> {
+    let (key, weight) = text.rsplit_once('=').ok_or("as KEY=3")?;
+    Ok((key.to_owned(), weight.parse().map_err(|_| format!("{weight:?} is not a number"))?))
+}
+
 impl Configure {
     /// What is asked for: the values, and the names of those that are given.
     fn request(self) -> PutQueueRequest {
@@ -79,6 +99,9 @@ impl Configure {
         };
         named("max_running", self.max_running.is_some());
         named("rate_limit", self.rate.is_some());
+        named("max_running_per_key", self.max_running_per_key.is_some());
+        named("rate_limit_per_key", self.rate_per_key.is_some());
+        named("key_weights", !self.key_weights.is_empty() || self.no_key_weights);
         named("max_depth", self.max_depth.is_some());
         named("retry", self.max_attempts.is_some());
         named("timeout", self.timeout.is_some());
@@ -89,10 +112,16 @@ impl Configure {
         named("max_dead", self.max_dead.is_some());
         named("shards", self.shards.is_some());
         named("note", self.note.is_some());
-        let burst = self.burst.unwrap_or(0);
+        let limit = |rate: Option<Rate>, burst: Option<i32>| {
+            let (max, per) = rate.flatten()?;
+            Some(RateLimit { max, per: Some(proto_duration(per)), burst: burst.unwrap_or(0) })
+        };
         let config = QueueConfig {
             max_running: self.max_running.unwrap_or_default(),
-            rate_limit: self.rate.flatten().map(|(max, per)| RateLimit { max, per: Some(proto_duration(per)), burst }),
+            rate_limit: limit(self.rate, self.burst),
+            max_running_per_key: self.max_running_per_key.unwrap_or_default(),
+            rate_limit_per_key: limit(self.rate_per_key, self.burst_per_key),
+            key_weights: self.key_weights.into_iter().collect(),
             max_depth: self.max_depth.unwrap_or_default(),
             retry: self.max_attempts.map(|max_attempts| RetryPolicy { max_attempts, ..Default::default() }),
             timeout: self.timeout.map(proto_duration),
@@ -140,6 +169,13 @@ mod tests {
         let request = Line::try_parse_from(["set", "mail", "--rate", "none"]).expect("it parses").configure.request();
         assert_eq!(request.update_mask.expect("a mask").paths, ["rate_limit"]);
         assert_eq!(request.config.and_then(|config| config.rate_limit), None);
+        let line = "set mail --rate-per-key 5/1s --max-running-per-key 2 --key-weight big=3 --key-weight a=b=2";
+        let request = Line::try_parse_from(line.split(' ')).expect("it parses").configure.request();
+        let paths = request.update_mask.expect("a mask").paths;
+        assert_eq!(paths, ["max_running_per_key", "rate_limit_per_key", "key_weights"]);
+        let config = request.config.expect("a configuration");
+        assert_eq!(config.key_weights, [("big".to_owned(), 3), ("a=b".to_owned(), 2)].into());
+        assert_eq!((config.max_running_per_key, config.rate_limit_per_key.map(|rate| rate.max)), (2, Some(5)));
         for bad in ["100", "x/1m", "5/soon"] {
             assert!(Line::try_parse_from(["set", "mail", "--rate", bad]).is_err(), "{bad}");
         }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use jobwire_proto::v1::{
     GetQueueRequest, ListQueuesRequest, ListQueuesResponse, PauseQueuesRequest, PurgeQueueRequest, Queue, QueueConfig,
-    QueueStats, ResumeQueuesRequest,
+    QueueStats, RateLimit, ResumeQueuesRequest,
 };
 
 use super::{
@@ -134,6 +134,8 @@ fn note(queue: &Queue) -> String {
         let until =
             queue.resume_time.as_ref().map(|time| format!(", resumes {}", text::ago(Some(time)))).unwrap_or_default();
         notes.push(text::line(&format!("paused{by}{why}{until}")).into_owned());
+    } else if let Some(time) = &queue.resume_time {
+        notes.push(format!("throttled by a worker, opens {}", text::ago(Some(time))));
     }
     let unhandled: i64 = stats.unhandled_types.values().sum();
     if unhandled > 0 {
@@ -211,13 +213,18 @@ async fn get(context: &Context, server: &Server, name: String) -> Result<Exit, F
 /// What is set of limits, in words.
 fn limits(config: &QueueConfig) -> Vec<(&'static str, String)> {
     let number = |value: i64| if value == 0 { String::new() } else { text::number(value) };
-    let rate = config.rate_limit.as_ref().map(|rate| {
+    let rate = |rate: &Option<RateLimit>| {
+        let Some(rate) = rate else { return String::new() };
         let per = rate.per.map(text::words).unwrap_or_default();
         format!("{} per {per}, {} at once", rate.max, rate.burst)
-    });
+    };
+    let weights: Vec<String> = config.key_weights.iter().map(|(key, weight)| format!("{key} {weight}")).collect();
     vec![
         ("max running", number(config.max_running.into())),
-        ("rate", rate.unwrap_or_default()),
+        ("rate", rate(&config.rate_limit)),
+        ("running a key", number(config.max_running_per_key.into())),
+        ("rate a key", rate(&config.rate_limit_per_key)),
+        ("key weights", text::line(&weights.join(", ")).into_owned()),
         ("max depth", number(config.max_depth)),
     ]
 }

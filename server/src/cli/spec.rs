@@ -27,6 +27,9 @@ pub struct JobOptions {
     /// -4 (last) to 4 (first)
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     priority: i32,
+    /// Jobs of a queue with different keys take turns
+    #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
+    fairness_key: String,
     /// Retries after the first attempt; 0 = none, -1 = without end. Default: the queue's
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..=1_000_000))]
     retries: Option<i32>,
@@ -71,6 +74,7 @@ impl JobOptions {
             payload: body.map(|body| self.payload(body)).transpose()?,
             headers: self.headers.iter().cloned().collect::<BTreeMap<_, _>>(),
             priority: self.priority,
+            fairness_key: self.fairness_key.clone(),
             timeout: self.timeout.map(proto_duration),
             retry: self.retries.map(|retries| RetryPolicy {
                 max_attempts: if retries < 0 { -1 } else { retries + 1 },
@@ -157,15 +161,15 @@ mod tests {
 
     #[test]
     fn flags_become_a_specification() {
-        let words =
-            "-q mail --delay 90s --priority -3 --retries 4 --timeout 1m --ttl 1h --tag a --tag b --header X=1=2";
+        let words = "-q mail --delay 90s --priority -3 --retries 4 --timeout 1m --ttl 1h --tag a --tag b --header X=1=2 \
+             --fairness-key tenant-7";
         let options = options(&words.split(' ').collect::<Vec<_>>()).expect("flags that parse");
         let spec = options.spec("mail.send", Some(b" {\"a\": 1}\n".to_vec())).expect("a job");
         assert_eq!((spec.r#type.as_str(), spec.queue.as_str(), spec.priority), ("mail.send", "mail", -3));
         assert_eq!(spec.start, Some(Start::Delay(prost_types::Duration { seconds: 90, nanos: 0 })));
         assert_eq!(spec.retry.expect("a policy").max_attempts, 5);
         assert_eq!(spec.expiration, Some(Expiration::Ttl(prost_types::Duration { seconds: 3_600, nanos: 0 })));
-        assert_eq!(spec.tags, ["a", "b"]);
+        assert_eq!((spec.tags, spec.fairness_key.as_str()), (vec!["a".to_owned(), "b".to_owned()], "tenant-7"));
         assert_eq!(spec.headers.get("x").map(String::as_str), Some("1=2"));
         assert_eq!(spec.payload.expect("a payload").body, Some(Body::Text("{\"a\": 1}".into())), "as written");
         assert_eq!(spec.id.parse::<uuid::Uuid>().expect("a UUID").get_version_num(), 7);

@@ -5,13 +5,16 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::model::{
     ids::{JobId, TypeName},
     job::{Body, Expiry, JobSpec, Payload, Start, Task, TaskCodec},
-    op::{KeyHash, NewJob, UniqueKey},
+    op::{FairKey, KeyHash, NewJob, UniqueKey, fair_key},
     policy::{Defaults, Policy},
 };
 
 /// Keys of a job as the store knows them: hashes, apart by queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keys {
+    fair: FairKey,
+    /// Of the fairness key: jobs that have the same one stand in the same place.
+    place: Option<KeyHash>,
     unique: Option<UniqueKey>,
     idempotency: Option<(KeyHash, i64)>,
 }
@@ -19,17 +22,22 @@ pub struct Keys {
 impl Keys {
     /// The one that places the job.
     pub fn first(&self) -> Option<KeyHash> {
-        self.unique.map(|unique| unique.hash).or(self.idempotency.map(|(hash, _)| hash))
+        self.place.or(self.unique.map(|unique| unique.hash)).or(self.idempotency.map(|(hash, _)| hash))
     }
 }
 
-/// The keys of `spec`. A uniqueness key that is empty is a hash of type and payload.
+/// The keys of `spec`. A uniqueness key that is empty is a hash of type and payload. Those of jobs with a fairness key are
+/// apart from all others.
 pub fn keys(spec: &JobSpec) -> Keys {
     let hash = |what: u8, key: &[u8]| {
         let mut hash = Xxh3::new();
         hash.update(&[what]);
         hash.update(spec.queue().as_str().as_bytes());
         hash.update(&[0]);
+        if !spec.fairness_key.is_empty() {
+            hash.update(&(spec.fairness_key.len() as u64).to_le_bytes());
+            hash.update(spec.fairness_key.as_bytes());
+        }
         hash.update(key);
         hash.digest128().to_be_bytes()
     };
@@ -41,7 +49,8 @@ pub fn keys(spec: &JobSpec) -> Keys {
         hold: unique.hold,
     });
     let idempotency = spec.idempotency.as_ref().map(|(key, keep_ms)| (hash(3, key.as_bytes()), *keep_ms));
-    Keys { unique, idempotency }
+    let fair = fair_key(&spec.fairness_key);
+    Keys { fair, place: (fair != 0).then(|| hash(4, &[])), unique, idempotency }
 }
 
 /// The record that `spec` becomes under `id`, at `now_ms` on the wall clock. What it does not say its queue says.
@@ -70,6 +79,7 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         headers: spec.headers,
         tags: spec.tags,
         parent: spec.parent,
+        fairness_key: spec.fairness_key,
         tick: spec.tick,
     };
     NewJob {
@@ -84,7 +94,7 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         content,
         unique: keys.unique,
         idempotency: keys.idempotency,
-        fair: 0,
+        fair: keys.fair,
         overshoots: false,
         body: Body { policy, task: codec.encode(task) }.encode(),
     }

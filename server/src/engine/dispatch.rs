@@ -19,7 +19,7 @@ use crate::{
         ids::{JobId, Pattern, QueueName, Shard, TypeName},
         limits::STORE_BATCH,
         op::{Claim, Claimed, Leased, Wake},
-        queue,
+        queue::{self, QueueFacts},
         worker::Subscription,
     },
     store::StoreError,
@@ -465,7 +465,8 @@ impl Dispatch {
         let (inner, events) = (self.inner.clone(), self.events.clone());
         tokio::spawn(async move {
             let facts = inner.store.queues(Some(std::slice::from_ref(&queue))).await;
-            let paused = facts.is_ok_and(|facts| facts.first().is_some_and(|facts| facts.pause.is_some()));
+            let is_closed = |facts: &QueueFacts| facts.pause.is_some() || facts.throttled_ms.is_some();
+            let paused = facts.is_ok_and(|facts| facts.first().is_some_and(is_closed));
             _ = events.send(Event::QueueChanged { queue, paused }).await;
         });
     }

@@ -212,6 +212,7 @@ impl Row for JobRow<'_> {
             }
             "priority" => vec![Value::Number(f64::from(meta.priority))],
             "attempt" => vec![Value::Number(f64::from(meta.attempt()))],
+            "fairness_key" => text(self.task.map_or("", |task| task.fairness_key.as_str())),
             "parent_id" => {
                 self.task.and_then(|task| task.parent).map(|id| Value::Text(id.to_string())).into_iter().collect()
             }

@@ -219,11 +219,11 @@ fn reported(job: Subject<'_>, ended: Ended, told: Told, now_ms: i64, share: f64)
                 Next::Discard => finish(job.policy, State::Discarded, outcome, effects),
             }
         }
-        Ended::Snoozed { delay_ms, reason } => {
+        Ended::Snoozed { delay_ms, reason, throttle } => {
             let mut last = attempt(job, AttemptResult::Snoozed, None, run_ms, now_ms);
             last.failure = note(reason);
             let outcome = Some(Outcome { result: None, failure: None, last: Some(last) });
-            Act::Later { to: State::Scheduled, delay_ms, counts: false, outcome, checkpoint, throttle: None, effects }
+            Act::Later { to: State::Scheduled, delay_ms, counts: false, outcome, checkpoint, throttle, effects }
         }
         Ended::Released { reason } => {
             let mut last = attempt(job, AttemptResult::Released, None, run_ms, now_ms);
@@ -372,7 +372,7 @@ mod tests {
         vec![
             Ended::Succeeded { result: None },
             failed("no"),
-            Ended::Snoozed { delay_ms: 5, reason: String::new() },
+            Ended::Snoozed { delay_ms: 5, reason: String::new(), throttle: None },
             Ended::Cancelled { reason: String::new() },
             Ended::Released { reason: String::new() },
         ]

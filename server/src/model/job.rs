@@ -71,6 +71,8 @@ pub struct JobSpec {
     pub retention_ms: Option<i64>,
     pub dead_retention_ms: Option<i64>,
     pub parent: Option<JobId>,
+    /// By which jobs of a queue take turns, at most 256 bytes; empty = none.
+    pub fairness_key: String,
     pub unique: Option<Unique>,
     /// A name that the producer gives the request, at most 256 bytes, and for how many milliseconds it is remembered.
     pub idempotency: Option<(String, i64)>,
@@ -118,6 +120,7 @@ pub struct Task {
     pub headers: Vec<(String, String)>,
     pub tags: Vec<String>,
     pub parent: Option<JobId>,
+    pub fairness_key: String,
     /// The schedule that it comes from.
     pub tick: Option<Tick>,
 }

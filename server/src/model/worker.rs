@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ids::{LeaseToken, Pattern},
     job::{CancelRequest, Failure, JobSpec, LogLine, Payload, Progress},
+    op::Throttle,
     time::SECOND,
 };
 
@@ -91,7 +92,7 @@ pub enum FailureAction {
 pub enum Ended {
     Succeeded { result: Option<Payload> },
     Failed { failure: Failure, action: FailureAction, retry_delay_ms: Option<i64> },
-    Snoozed { delay_ms: i64, reason: String },
+    Snoozed { delay_ms: i64, reason: String, throttle: Option<Throttle> },
     Cancelled { reason: String },
     Released { reason: String },
 }

@@ -43,6 +43,7 @@ impl TaskCodec for Tasks {
             headers: Vec::new(),
             tags: Vec::new(),
             parent: None,
+            fairness_key: String::new(),
             tick: None,
         })
     }

@@ -101,12 +101,7 @@ pub fn divisible(config: &QueueConfig, shards: u16) -> Parsed<()> {
 
 /// Fields of the contract that this server does not have yet: refused, never ignored.
 fn not_yet(config: &v1::QueueConfig) -> Parsed<()> {
-    let fields = [
-        ("max_running_per_key", config.max_running_per_key != 0),
-        ("rate_limit_per_key", config.rate_limit_per_key.is_some()),
-        ("key_weights", !config.key_weights.is_empty()),
-        ("durability", config.durability != 0),
-    ];
+    let fields = [("durability", config.durability != 0)];
     match fields.into_iter().find(|(_, used)| *used) {
         Some((field, _)) => Err(ApiError::disabled_field(field)),
         None => Ok(()),

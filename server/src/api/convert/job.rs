@@ -94,6 +94,7 @@ fn to_spec(meta: &Meta, task: v1::Task, policy: Option<Policy>, payload: Option<
         priority: meta.priority.into(),
         start: scheduled.then(|| job_spec::Start::ScheduleTime(to_time(meta.ready_ms))),
         tags: task.tags,
+        fairness_key: task.fairness_key,
         expiration: to_time_if(meta.expire_ms).map(job_spec::Expiration::ExpireTime),
         total_timeout: (meta.deadline_ms != 0).then(|| to_span(meta.deadline_ms - meta.create_ms)),
         parent_id: task.parent_id,

@@ -7,6 +7,7 @@ use crate::{
     model::{
         ids::LeaseToken,
         job::{Failure, FailureKind},
+        op::Throttle,
         worker::{Ended, FailureAction, LogReport, ProgressReport, Rejection, RejectionReason, Report},
     },
 };
@@ -73,10 +74,14 @@ fn ended(ctx: Ctx<'_>, arm: Arm) -> Parsed<Ended> {
             retry_delay_ms: retry_delay.map(|value| delay("failed.retry_delay", &value)).transpose()?,
         },
         Arm::Snoozed(v1::Snoozed { delay: wait, reason, throttle }) => {
-            if throttle != v1::ThrottleScope::Unspecified as i32 {
-                return Err(ApiError::disabled_field("snoozed.throttle"));
-            }
+            // Whatever a newer worker would hold back, its own job waits.
+            let throttle = choice(Ctx { strict: false, ..ctx }, "snoozed.throttle", throttle, |scope| match scope {
+                v1::ThrottleScope::Unspecified => None,
+                v1::ThrottleScope::Key => Some(Throttle::Key),
+                v1::ThrottleScope::Queue => Some(Throttle::Queue),
+            })?;
             Ended::Snoozed {
+                throttle,
                 delay_ms: delay("snoozed.delay", &wait.unwrap_or_default())?,
                 reason: cut(reason, NOTE_BYTES),
             }
@@ -159,11 +164,10 @@ mod tests {
             assert_eq!(refused(failed(|f| f.retry_delay = second(bad))), (Invalid, "failed.retry_delay".into()));
         }
         assert_eq!(refused(|o| o.enqueue = vec![v1::JobSpec::default()]), (Invalid, "enqueue[0].type".into()));
-        let keyed = v1::JobSpec { r#type: "a".into(), fairness_key: "k".into(), ..Default::default() };
-        assert_eq!(refused(|o| o.enqueue = vec![keyed]), (Unsupported, "enqueue[0].fairness_key".into()));
+        let later =
+            v1::JobSpec { r#type: "a".into(), depends_on: vec![v1::Dependency::default()], ..Default::default() };
+        assert_eq!(refused(|o| o.enqueue = vec![later]), (Unsupported, "enqueue[0].depends_on".into()));
         assert_eq!(refused(|o| o.result = None), (Unsupported, "result".into()));
-        let throttled = v1::Snoozed { throttle: 1, ..Default::default() };
-        assert_eq!(refused(|o| o.result = Some(Arm::Snoozed(throttled))), (Unsupported, "snoozed.throttle".into()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub fn queue(now_ms: i64, view: QueueView) -> v1::Queue {
     let stats = stats(now_ms, &view);
     let set = view.facts.config.as_ref().map(|configured| &*configured.config);
     let (config, etag) = (config::to_config(set, view.shards), config::etag(&view));
+    let throttled = view.facts.throttled_ms.filter(|at| *at > now_ms);
     let pause = view.facts.pause;
     v1::Queue {
         name: view.facts.name.to_string(),
@@ -21,7 +22,7 @@ pub fn queue(now_ms: i64, view: QueueView) -> v1::Queue {
         stats: Some(stats),
         paused: pause.is_some(),
         pause_time: pause.as_ref().map(|pause| to_time(pause.pause_ms)),
-        resume_time: pause.as_ref().and_then(|pause| pause.resume_ms).map(to_time),
+        resume_time: pause.as_ref().map_or(throttled, |pause| pause.resume_ms).map(to_time),
         pause_actor: pause.as_ref().map(|pause| pause.actor.clone()).unwrap_or_default(),
         pause_reason: pause.map(|pause| pause.reason).unwrap_or_default(),
         etag,

@@ -79,6 +79,10 @@ pub fn job_spec(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
             "" => None,
             id => Some(job_id("parent_id", id)?),
         },
+        fairness_key: {
+            key("fairness_key", &spec.fairness_key)?;
+            spec.fairness_key
+        },
         unique: spec.unique.map(|asked| unique(ctx, asked)).transpose().map_err(|e| e.within("unique"))?,
         idempotency: idempotency(spec.idempotency_key, spec.idempotency_ttl.as_ref())?,
         tick: None,
@@ -128,8 +132,7 @@ pub fn key(field: &str, key: &str) -> Parsed<()> {
 
 /// Options of the contract that this server does not have yet: refused, never ignored.
 fn not_yet(spec: &v1::JobSpec) -> Parsed<()> {
-    for (field, used) in [("fairness_key", !spec.fairness_key.is_empty()), ("depends_on", !spec.depends_on.is_empty())]
-    {
+    for (field, used) in [("depends_on", !spec.depends_on.is_empty())] {
         if used {
             return Err(ApiError::disabled_field(field));
         }
@@ -284,6 +287,7 @@ impl TaskCodec for ProtoTasks {
             headers: task.headers.into_iter().collect(),
             queue,
             tags: task.tags,
+            fairness_key: task.fairness_key,
             parent_id: task.parent.map(|id| id.to_string()).unwrap_or_default(),
             fire_time: task.tick.as_ref().map(|tick| to_time(tick.fire_ms)),
             schedule_id: task.tick.map(|tick| tick.schedule.to_string()).unwrap_or_default(),
@@ -301,6 +305,7 @@ impl TaskCodec for ProtoTasks {
             payload: task.payload.and_then(stored_payload),
             headers: task.headers.into_iter().collect(),
             tags: task.tags,
+            fairness_key: task.fairness_key,
             parent: task.parent_id.parse::<JobId>().ok(),
             tick: match task.fire_time {
                 Some(at) => {

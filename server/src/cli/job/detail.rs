@@ -27,6 +27,7 @@ pub fn detail(out: &Output, job: &Job) -> String {
     if spec.priority != 0 {
         page.fact("priority", &spec.priority.to_string());
     }
+    page.fact("fairness key", &text::line(&spec.fairness_key));
     page.fact("tags", &text::line(&spec.tags.join(", ")));
     for (name, time) in [
         ("created", &job.create_time),

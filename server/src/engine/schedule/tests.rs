@@ -43,6 +43,7 @@ fn spec(cadence: Cadence, zone: &str) -> ScheduleSpec {
             retention_ms: None,
             dead_retention_ms: None,
             parent: None,
+            fairness_key: String::new(),
             unique: None,
             idempotency: None,
             tick: None,

@@ -53,6 +53,7 @@ pub fn job(queue: &str) -> JobSpec {
         retention_ms: None,
         dead_retention_ms: None,
         parent: None,
+        fairness_key: String::new(),
         unique: None,
         idempotency: None,
         tick: None,
