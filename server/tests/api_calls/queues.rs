@@ -1,5 +1,6 @@
 //! Configured queues, as those who configure them, producers and workers meet them.
 use jobwire_proto::v1;
+use prost::Message as _;
 use prost_types::FieldMask;
 use tonic::Code;
 
@@ -13,6 +14,18 @@ async fn put(server: &Server, config: v1::QueueConfig) -> v1::Queue {
 async fn lease(server: &Server, max_jobs: i32) -> Vec<v1::JobLease> {
     let request = v1::LeaseJobsRequest { types: vec!["mail".into()], max_jobs, ..Default::default() };
     server.workers().lease_jobs(request).await.expect("it answers").into_inner().jobs
+}
+
+/// Without waiting for the first.
+async fn lease_at_once(server: &Server, max_jobs: i32) -> Vec<v1::JobLease> {
+    let request = v1::LeaseJobsRequest { types: vec!["mail".into()], max_jobs, wait: seconds(0), ..Default::default() };
+    server.workers().lease_jobs(request).await.expect("it answers").into_inner().jobs
+}
+
+/// Fairness keys, in order.
+fn keys(leases: &[v1::JobLease]) -> Vec<String> {
+    let task = |lease: &v1::JobLease| v1::Task::decode(lease.task.clone()).expect("it is a task");
+    leases.iter().map(|lease| task(lease).fairness_key).collect()
 }
 
 #[tokio::test]
@@ -121,7 +134,7 @@ async fn limits_are_in_force_when_they_are_answered() {
     }
     let first = lease(&server, 5).await;
     assert_eq!(first.len(), 2);
-    assert_eq!(lease(&server, 5).await.len(), 0);
+    assert_eq!(lease_at_once(&server, 5).await, []);
     // A slot that becomes free is taken by whoever waits for one.
     let request =
         v1::LeaseJobsRequest { types: vec!["mail".into()], max_jobs: 5, wait: seconds(20), ..Default::default() };
@@ -146,4 +159,111 @@ async fn limits_are_in_force_when_they_are_answered() {
         assert_eq!(leased, 1, "one at a time");
         left -= leased;
     }
+}
+
+#[tokio::test]
+async fn fairness_keys_take_turns_within_their_limits() {
+    let server = Server::start().await;
+    let config = v1::QueueConfig {
+        max_running_per_key: 3,
+        rate_limit_per_key: Some(v1::RateLimit { max: 4, per: seconds(600), burst: 0 }),
+        key_weights: [("big".to_owned(), 2)].into(),
+        ..Default::default()
+    };
+    let shown = put(&server, config.clone()).await.config.expect("with its configuration");
+    let rate_limit_per_key = Some(v1::RateLimit { max: 4, per: seconds(600), burst: 4 });
+    assert_eq!(shown, v1::QueueConfig { rate_limit_per_key, shards: 1, ..config });
+    let keyed = |key: &str| v1::JobSpec { fairness_key: key.into(), ..job("mail") };
+    let jobs = ["big", "small"].into_iter().flat_map(|key| std::iter::repeat_n(keyed(key), 6)).collect();
+    server.jobs().enqueue_many(v1::EnqueueManyRequest { jobs }).await.expect("they are taken");
+    let first = lease(&server, 9).await;
+    assert_eq!(keys(&first), ["big", "big", "small", "big", "small", "small"], "three of each run");
+    server.report(succeeded(first[0].lease_token.clone(), None)).await;
+    server.report(succeeded(first[1].lease_token.clone(), None)).await;
+    assert_eq!(keys(&lease(&server, 9).await), ["big"], "four have started");
+    let request = v1::ListJobsRequest { filter: "queue = mail AND fairness_key = small".into(), ..Default::default() };
+    let listed = server.jobs().list_jobs(request).await.expect("it lists").into_inner().jobs;
+    assert_eq!(listed.len(), 6);
+    assert!(listed.iter().all(|job| job.spec.as_ref().is_some_and(|spec| spec.fairness_key == "small")));
+}
+
+#[tokio::test]
+async fn a_unique_key_is_one_of_its_fairness_key() {
+    let server = Server::start().await;
+    let unique = |key: &str| v1::JobSpec {
+        fairness_key: key.into(),
+        unique: Some(v1::Unique { key: "report".into(), ..Default::default() }),
+        idempotency_key: format!("request of {key}"),
+        ..job("mail")
+    };
+    let enqueue = async |spec| server.enqueue(spec).await;
+    let (a, b, none) = (enqueue(unique("a")).await, enqueue(unique("b")).await, enqueue(unique("")).await);
+    assert!(a != b && b != none && a != none, "{a} {b} {none}");
+    let again = v1::JobSpec { idempotency_key: String::new(), ..unique("a") };
+    assert_eq!(enqueue(again).await, a);
+}
+
+#[tokio::test]
+async fn a_worker_holds_back_its_key_or_its_queue() {
+    let server = Server::start().await;
+    for key in ["a", "a", "b", "b", ""] {
+        server.enqueue(v1::JobSpec { fairness_key: key.into(), ..job("mail") }).await;
+    }
+    let snooze = |lease: &v1::JobLease, scope: v1::ThrottleScope| v1::Outcome {
+        lease_token: lease.lease_token.clone(),
+        result: Some(v1::outcome::Result::Snoozed(v1::Snoozed {
+            delay: seconds(3_600),
+            throttle: scope.into(),
+            ..Default::default()
+        })),
+        ..Default::default()
+    };
+    let first = lease(&server, 1).await.remove(0);
+    assert_eq!(keys(std::slice::from_ref(&first)), ["a"]);
+    server.report(snooze(&first, v1::ThrottleScope::Key)).await;
+    let rest = lease(&server, 9).await;
+    assert_eq!(keys(&rest), ["b", "", "b"]);
+    server.report(snooze(&rest[0], v1::ThrottleScope::Queue)).await;
+    server.enqueue(v1::JobSpec { fairness_key: "c".into(), ..job("mail") }).await;
+    let at_once =
+        v1::LeaseJobsRequest { types: vec!["mail".into()], max_jobs: 9, wait: seconds(0), ..Default::default() };
+    assert_eq!(server.workers().lease_jobs(at_once).await.expect("it answers").into_inner().jobs, []);
+    let get = async || {
+        let got = server.queues().get_queue(v1::GetQueueRequest { name: "mail".into() }).await.expect("it is there");
+        got.into_inner().queue.expect("with the queue")
+    };
+    let queue = get().await;
+    assert!(!queue.paused && queue.resume_time.is_some(), "it opens by itself: {queue:?}");
+    // Whoever knows better opens it.
+    let request = v1::ResumeQueuesRequest { names: vec!["mail".into()] };
+    server.queues().resume_queues(request).await.expect("it opens");
+    assert_eq!(get().await.resume_time, None);
+    let open = lease(&server, 9).await;
+    assert_eq!(open.len(), 1, "a is throttled still");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_of_keys_is_refused() {
+    let server = Server::start().await;
+    let bad = [
+        ("max_running_per_key", v1::QueueConfig { max_running_per_key: -1, ..Default::default() }),
+        (
+            "rate_limit_per_key.max",
+            v1::QueueConfig { rate_limit_per_key: Some(v1::RateLimit::default()), ..Default::default() },
+        ),
+        ("key_weights[\"a\"]", v1::QueueConfig { key_weights: [("a".to_owned(), 0)].into(), ..Default::default() }),
+        ("key_weights[\"b\"]", v1::QueueConfig { key_weights: [("b".to_owned(), 1_001)].into(), ..Default::default() }),
+    ];
+    for (field, config) in bad {
+        let request = v1::PutQueueRequest { name: "mail".into(), config: Some(config), ..Default::default() };
+        refused(
+            server.queues().put_queue(request).await,
+            Code::InvalidArgument,
+            "INVALID_FIELD",
+            &format!("config.{field}"),
+        );
+    }
+    let long = v1::JobSpec { fairness_key: "k".repeat(257), ..job("mail") };
+    let request = v1::EnqueueRequest { job: Some(long), ..Default::default() };
+    refused(server.jobs().enqueue(request).await, Code::InvalidArgument, "INVALID_FIELD", "job.fairness_key");
 }
