@@ -46,7 +46,7 @@ impl Metric {
 }
 
 /// In the order of the table. Targets: two cores with everything on them, durable before the answer.
-const METRICS: [Metric; 33] = [
+const METRICS: [Metric; 41] = [
     metric("enqueue_one", "enqueue, one awaited at a time", "jobs/s", Target::AtLeast(4_000.0))
         .on_redis(Target::AtLeast(5_000.0)),
     metric("enqueue_256", "enqueue, 256 callers at once", "jobs/s", Target::AtLeast(40_000.0)),
@@ -71,6 +71,15 @@ const METRICS: [Metric; 33] = [
     metric("deep_complete", "completion p50, deep queue / empty", "ratio", Target::AtMost(1.3)),
     metric("deep_cost", "server CPU per job, deep queue / empty", "ratio", Target::AtMost(1.3)),
     metric("deep_time", "time per job, deep queue / empty", "ratio", Target::AtMost(1.3)),
+    metric("drain_plain", "drain beside it: no limits, no keys", "jobs/s", Target::None),
+    metric("drain_limited", "drain with limits and 100 fairness keys", "jobs/s", Target::None),
+    metric("limits_share", "the same, share of the drain without", "ratio", Target::AtLeast(0.7)),
+    metric("due_rate", "jobs due in one second, done", "jobs/s", Target::AtLeast(40_000.0))
+        .on_redis(Target::AtLeast(20_000.0)),
+    metric("due_disorder", "the most by which one of them was overtaken", "ms", Target::AtMost(100.0)),
+    metric("due_other_p99", "enqueue to handler of another queue meanwhile, p99", "ms", Target::AtMost(1_000.0)),
+    metric("tick_late_p50", "10,000 schedules that fire together, p50", "ms", Target::None),
+    metric("tick_late_p99", "tick to handler of 10,000 schedules together, p99", "ms", Target::AtMost(1_000.0)),
     metric("redis_scripts_1", "script calls per job, one at a time", "calls", Target::AtMost(3.5)),
     metric("redis_commands_1", "Redis commands per job, one at a time", "commands", Target::None),
     metric("redis_scripts_10", "script calls per job, batches of 10", "calls", Target::None),

@@ -2,6 +2,7 @@
 //! through the Rust SDK, and prints each figure beside the one to reach. `docs/benchmarks.md` describes the method.
 
 mod contest;
+mod control;
 mod figures;
 mod load;
 mod phases;

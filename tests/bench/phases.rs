@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::{
     Failure,
     contest::Peer,
+    control,
     figures::Report,
     load::{self, Jobs, Running, Trace, conserved, settled},
     redis,
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// Longest wait for jobs to get done.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest wait for other work on the machine to end.
 pub const QUIET_PATIENCE: Duration = Duration::from_secs(5);
 /// Callers of the concurrent enqueue.
@@ -91,12 +92,18 @@ pub enum Phase {
     RedisCalls,
     /// Memory of Redis per waiting job
     RedisWeight,
+    /// A drain with every kind of limit and 100 fairness keys, beside one without
+    Limits,
+    /// A million jobs due in one second, and another queue meanwhile
+    Due,
+    /// 10,000 schedules that fire together
+    Ticks,
     /// A million queued jobs: memory, disk, restart, cost per job
     Deep,
 }
 
 impl Phase {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::EnqueueOne,
         Self::Enqueue256,
         Self::EnqueueBulk,
@@ -106,6 +113,9 @@ impl Phase {
         Self::Idle,
         Self::RedisCalls,
         Self::RedisWeight,
+        Self::Limits,
+        Self::Due,
+        Self::Ticks,
         Self::Deep,
     ];
 
@@ -128,6 +138,9 @@ pub async fn run(phase: Phase, setting: &Setting, report: &mut Report) -> Result
         Phase::Idle => idle(setting, report).await,
         Phase::RedisCalls => redis::calls(setting, report).await,
         Phase::RedisWeight => redis::weight(setting, report).await,
+        Phase::Limits => control::limits(setting, report).await,
+        Phase::Due => control::due(setting, report).await,
+        Phase::Ticks => control::ticks(setting, report).await,
         Phase::Deep => deep(setting, report).await,
     }
 }
@@ -168,17 +181,22 @@ async fn drain(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
     load::enqueue_bulk(&server.client()?, &jobs, None, count).await?;
     conserved(&server, count, 0, None).await?;
     report.noise = quiet(QUIET_PATIENCE).await;
+    let (measured, load) = emptied(&server, setting, count).await?;
+    report.add("drain", measured as f64 / load.seconds, Some(load), json!({"jobs": measured}))
+}
+
+/// One worker does the `count` jobs that wait: how many of them were measured, and what that took.
+pub async fn emptied(server: &Server, setting: &Setting, count: u64) -> Result<(u64, Load), Failure> {
     let trace = Trace::counting();
-    let worker = Running::start(&server, trace.clone(), setting.concurrency).await?;
+    let worker = Running::start(server, trace.clone(), setting.concurrency).await?;
     trace.reached(count / 20, PATIENCE).await?;
     let (meter, before) = (Meter::start(server.pids()), trace.done.load(Relaxed));
     trace.reached(count, PATIENCE).await?;
-    settled(&server, 0, PATIENCE).await?;
+    settled(server, 0, PATIENCE).await?;
     let load = meter.read();
     worker.stop().await?;
-    conserved(&server, count, count, Some(trace.done.load(Relaxed))).await?;
-    let measured = count - before;
-    report.add("drain", measured as f64 / load.seconds, Some(load), json!({"jobs": measured}))
+    conserved(server, count, count, Some(trace.done.load(Relaxed))).await?;
+    Ok((count - before, load))
 }
 
 /// From the first enqueue until the server has kept the last outcome.
@@ -205,7 +223,6 @@ async fn end_to_end(setting: &Setting, report: &mut Report) -> Result<(), Failur
 /// time on.
 async fn latency(setting: &Setting, report: &mut Report) -> Result<(), Failure> {
     let (server, jobs) = (Server::start(setting).await?, setting.jobs());
-    let client = server.client()?;
     let interval = Duration::from_secs(1) / OPEN_LOOP_RATE;
     let warm_up = u64::from(OPEN_LOOP_RATE);
     let count = warm_up + u64::from(OPEN_LOOP_RATE) * setting.pick(10, 60);
@@ -213,21 +230,7 @@ async fn latency(setting: &Setting, report: &mut Report) -> Result<(), Failure> 
     let trace = Trace::delays(epoch, interval, warm_up);
     let worker = Running::start(&server, trace.clone(), 10).await?;
     let meter = Meter::start(server.pids());
-    // A thread of its own, because the runtime's timers tick in milliseconds.
-    let (runtime, pacer_client) = (tokio::runtime::Handle::current(), client.clone());
-    let pacer = std::thread::spawn(move || {
-        let mut calls = JoinSet::new();
-        for n in 0..count {
-            std::thread::sleep((epoch + interval * n as u32).saturating_duration_since(Instant::now()));
-            let (client, job) = (pacer_client.clone(), jobs.job(n));
-            calls.spawn_on(async move { client.enqueue(job).await.map(drop) }, &runtime);
-        }
-        calls
-    });
-    let calls = tokio::task::spawn_blocking(move || pacer.join()).await?.map_err(|_| "the pacer panicked")?;
-    for call in calls.join_all().await {
-        call?;
-    }
+    open_loop(&server, &jobs, epoch, interval, count).await?;
     trace.reached(count, PATIENCE).await?;
     settled(&server, 0, PATIENCE).await?;
     let load = meter.read();
@@ -239,6 +242,32 @@ async fn latency(setting: &Setting, report: &mut Report) -> Result<(), Failure> 
     report.add("latency_p50", ms(0.5), Some(load), more())?;
     report.add("latency_p99", ms(0.99), Some(load), more())?;
     report.add("latency_p999", ms(0.999), Some(load), more())
+}
+
+/// Enqueues so many jobs, each at its time, whatever became of those before it.
+pub async fn open_loop(
+    server: &Server,
+    jobs: &Jobs,
+    epoch: Instant,
+    interval: Duration,
+    count: u64,
+) -> Result<(), Failure> {
+    // A thread of its own, because the runtime's timers tick in milliseconds.
+    let (runtime, client, jobs) = (tokio::runtime::Handle::current(), server.client()?, jobs.clone());
+    let pacer = std::thread::spawn(move || {
+        let mut calls = JoinSet::new();
+        for n in 0..count {
+            std::thread::sleep((epoch + interval * n as u32).saturating_duration_since(Instant::now()));
+            let (client, job) = (client.clone(), jobs.job(n));
+            calls.spawn_on(async move { client.enqueue(job).await.map(drop) }, &runtime);
+        }
+        calls
+    });
+    let calls = tokio::task::spawn_blocking(move || pacer.join()).await?.map_err(|_| "the pacer panicked")?;
+    for call in calls.join_all().await {
+        call?;
+    }
+    Ok(())
 }
 
 async fn idle(setting: &Setting, report: &mut Report) -> Result<(), Failure> {

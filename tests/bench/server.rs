@@ -13,7 +13,8 @@ use clap::ValueEnum;
 use jobwire::Client;
 use jobwire_proto::v1::{
     self as pb, admin_service_client::AdminServiceClient, job_service_client::JobServiceClient,
-    queue_service_client::QueueServiceClient, worker_service_client::WorkerServiceClient,
+    queue_service_client::QueueServiceClient, schedule_service_client::ScheduleServiceClient,
+    worker_service_client::WorkerServiceClient,
 };
 use jobwire_redis_rig::{Append, Redis, Settings};
 use tempfile::TempDir;
@@ -112,6 +113,16 @@ impl Server {
         WorkerServiceClient::new(self.channel.clone())
     }
 
+    /// Queues, without an SDK.
+    pub fn queues(&self) -> QueueServiceClient<Channel> {
+        QueueServiceClient::new(self.channel.clone())
+    }
+
+    /// Schedules, without an SDK.
+    pub fn schedules(&self) -> ScheduleServiceClient<Channel> {
+        ScheduleServiceClient::new(self.channel.clone())
+    }
+
     pub fn rss_bytes(&self) -> u64 {
         usage::rss_bytes(self.pid())
     }
@@ -140,9 +151,8 @@ impl Server {
 
     /// Numbers of one queue.
     pub async fn queue(&self, name: &str) -> Result<pb::QueueStats, Failure> {
-        let mut queues = QueueServiceClient::new(self.channel.clone());
         let request = pb::GetQueueRequest { name: name.to_owned() };
-        let queue = queues.get_queue(request).await?.into_inner().queue;
+        let queue = self.queues().get_queue(request).await?.into_inner().queue;
         Ok(queue.and_then(|queue| queue.stats).unwrap_or_default())
     }
 }
