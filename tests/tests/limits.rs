@@ -3,7 +3,9 @@
 //! and what the rate adds; slots of a worker that was killed come back.
 use std::{iter, time::Duration};
 
-use jobwire_proto::v1::{Attempt, Job, PutQueueRequest, QueueConfig, RateLimit};
+use jobwire_proto::v1::{
+    Attempt, EnqueueManyRequest, Job, JobSpec, Payload, PutQueueRequest, QueueConfig, RateLimit, payload::Body,
+};
 use jobwire_redis_rig::{Redis, Settings};
 use jobwire_tests::{
     ledger::{Millis, read::millis},
@@ -37,9 +39,13 @@ fn enqueue(site: &Site, r#type: &str, jobs: usize) {
     }
 }
 
-/// Every attempt of the jobs of a queue, as from when to when it had a lease; an attempt that has not ended goes on.
+/// Every attempt of the jobs of a queue.
 fn leases(site: &Site, queue: &str) -> Vec<(Millis, Millis)> {
-    let jobs: Vec<Job> = site.jobs(&format!("queue = \"{queue}\""));
+    spans(&site.jobs(&format!("queue = \"{queue}\"")))
+}
+
+/// Every attempt, as from when to when it had a lease; one that has not ended goes on.
+fn spans(jobs: &[Job]) -> Vec<(Millis, Millis)> {
     let span = |attempt: &Attempt| {
         let start = attempt.start_time.as_ref().map(millis).expect("it began");
         (start, attempt.finish_time.as_ref().map_or(Millis::MAX, millis))
@@ -110,4 +116,61 @@ fn no_window_has_more_starts_than_the_rate_allows_over_three_servers_and_three_l
     let least = (JOBS as u64 - BURST) * 1_000 / RATE;
     assert!(took < least * 3 / 2, "{took} ms where {least} would do: the rate is used");
     workers.iter_mut().for_each(Worker::stop);
+}
+
+#[test]
+fn a_loaded_key_takes_no_more_turns_than_the_others_over_three_servers_and_three_languages() {
+    const LIGHT: usize = 9;
+    const EACH: usize = 20;
+    const LOADED: usize = 100 * EACH;
+    /// More, all keys together, than there are handlers: so it is turns that decide.
+    const MOST: usize = 5;
+    let redis = Redis::start(Settings::new());
+    let site = site(&redis);
+    configure(&site, "conf.sleep", QueueConfig { max_running_per_key: MOST as i32, ..Default::default() });
+    let job = |key: usize, n: usize| JobSpec {
+        r#type: "conf.sleep".to_owned(),
+        fairness_key: format!("tenant-{key}"),
+        payload: Some(Payload {
+            body: Some(Body::Text(json!({"key": format!("fair-{key}-{n}"), "ms": 15 + n % 20}).to_string().into())),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let loaded = (0..LOADED).map(|n| job(0, n));
+    let light = (0..EACH).flat_map(|n| (1..=LIGHT).map(move |key| (key, n))).map(|(key, n)| job(key, n));
+    let all: Vec<JobSpec> = loaded.chain(light).collect();
+    for (number, jobs) in all.chunks(500).enumerate() {
+        let mut clients = site.clients_of(number % SERVERS);
+        let request = EnqueueManyRequest { jobs: jobs.to_vec() };
+        let answer = site.runtime.block_on(clients.jobs.enqueue_many(request)).expect("they are accepted");
+        assert!(answer.into_inner().results.iter().all(|result| result.error.is_none()));
+    }
+    let mut workers = Sdk::ALL.map(|sdk| site.worker(sdk, sdk.name(), &SLOTS));
+    let started = |key: usize| {
+        let filter = format!("queue = conf.sleep AND fairness_key = \"tenant-{key}\" AND attempt > 0");
+        let mut jobs = site.jobs(&filter);
+        jobs.retain(|job| job.start_time.is_some());
+        jobs
+    };
+    wait_for("the others are done", DRAIN, || {
+        (1..=LIGHT).all(|key| started(key).iter().filter(|job| job.finish_time.is_some()).count() == EACH)
+    });
+    let jobs: Vec<Vec<Job>> = (0..=LIGHT).map(started).collect();
+    workers.iter_mut().for_each(Worker::stop);
+    let leases: Vec<Vec<(Millis, Millis)>> = jobs.iter().map(|jobs| spans(jobs)).collect();
+    for (key, leases) in leases.iter().enumerate() {
+        let most = most_at_once(leases);
+        assert!(most <= MOST, "{most} of key {key} ran at once");
+    }
+    // While all of them wait: until the first of the others has had its last turn.
+    let last = |leases: &Vec<(Millis, Millis)>| leases.iter().map(|(start, _)| *start).max().expect("it has some");
+    let until = leases[1..].iter().map(last).min().expect("there are others");
+    let turns: Vec<usize> =
+        leases.iter().map(|leases| leases.iter().filter(|(start, _)| *start <= until).count()).collect();
+    println!("limits: turns of a key with {LOADED} jobs and of {LIGHT} with {EACH}: {turns:?}");
+    let share = turns.iter().sum::<usize>() as f64 / turns.len() as f64;
+    for turns in &turns {
+        assert!((*turns as f64 - share).abs() <= share / 10.0, "{turns} of {share} turns");
+    }
 }

@@ -59,7 +59,8 @@ fn bytes(harness: &Harness, method: &MethodDescriptor) -> Vec<u8> {
         "PutQueue" => {
             let per = Some(prost_types::Duration { seconds: 1, nanos: 0 });
             let rate_limit = Some(v1::RateLimit { max: 1, per, burst: 1 });
-            let config = Some(v1::QueueConfig { rate_limit, ..Default::default() });
+            let config = v1::QueueConfig { rate_limit, rate_limit_per_key: rate_limit, ..Default::default() };
+            let config = Some(config);
             encode(v1::PutQueueRequest { name: "closed".into(), config, ..Default::default() })
         }
         "PauseQueues" => encode(v1::PauseQueuesRequest { names: vec!["closed".into()], ..Default::default() }),

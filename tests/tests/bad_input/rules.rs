@@ -130,9 +130,8 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         ("JobSpec", "ttl") => PositiveSpan { max: TEN_YEARS },
         ("JobSpec", "expire_time") => Expiry,
         ("JobSpec", "retention" | "dead_retention") => SPAN,
-        ("JobSpec", "fairness_key") => NotYet,
         ("JobSpec", "unique") => Inside,
-        ("JobSpec", "idempotency_key") => Text { min: 0, max: 256 },
+        ("JobSpec", "fairness_key" | "idempotency_key") => Text { min: 0, max: 256 },
         // Goes with a key only, and the base has none.
         ("JobSpec", "idempotency_ttl") => PositiveSpan { max: 0 },
         ("Unique", "key") => Text { min: 0, max: 256 },
@@ -144,14 +143,16 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         // An etag that this server has not given; a mask that names nothing known.
         ("PutQueueRequest", "etag" | "update_mask") => Any,
         ("QueueConfig", "shards") => Int { min: 0, max: 1 },
-        ("QueueConfig", "max_running") => Int { min: 0, max: i32::MAX as i64 },
+        ("QueueConfig", "max_running" | "max_running_per_key") => Int { min: 0, max: i32::MAX as i64 },
         ("QueueConfig", "max_depth") => Int { min: 0, max: i64::MAX },
         ("QueueConfig", "max_finished" | "max_dead") => Int { min: -1, max: i64::MAX },
-        ("QueueConfig", "rate_limit" | "retry") => Inside,
+        ("QueueConfig", "rate_limit" | "rate_limit_per_key" | "retry") => Inside,
         ("QueueConfig", "timeout") => PositiveSpan { max: 30 * DAY },
         ("QueueConfig", "ttl") => PositiveSpan { max: TEN_YEARS },
         ("QueueConfig", "retention" | "dead_retention") => SPAN,
         ("QueueConfig", "note") => NOTE,
+        // Its values have a test of their own: what_makes_no_sense_of_keys_is_refused.
+        ("QueueConfig", "key_weights") => Any,
         ("QueueConfig", _) => NotYet,
         ("RateLimit", "max") => Int { min: 1, max: i32::MAX as i64 },
         ("RateLimit", "per") => PositiveSpan { max: 30 * DAY },
@@ -250,8 +251,7 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         // Cut; causes beyond the fifth are dropped.
         ("Failure", "kind" | "type" | "message" | "stack_trace" | "cause") => Any,
         ("Snoozed", "delay") => SPAN,
-        ("Snoozed", "reason") => Any,
-        ("Snoozed", "throttle") => NotYet,
+        ("Snoozed", "reason" | "throttle") => Any,
         _ => return None,
     })
 }
