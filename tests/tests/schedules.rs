@@ -146,3 +146,70 @@ fn an_embedded_server_killed_over_and_over_fires_every_tick_once() {
     }
     assert_each_tick_once(&site, started);
 }
+
+/// Seconds between ticks of the schedules that see the clock set: an hour of them is made up for in a moment.
+const CALM_S: i64 = 5;
+const HOUR_S: i64 = 3_600;
+
+#[test]
+fn clocks_set_an_hour_back_and_forth_under_replicas_fire_every_tick_once() {
+    let (mut random, seed) = Random::new();
+    println!("schedules_clock: seed {seed}");
+    let redis = Redis::start(Settings::new().own_clock());
+    let mut site = Site::on(&Store::redis(redis.url()), SERVERS, &[]);
+    site.allow("the clock of Redis was set");
+    for n in 0..SCHEDULES {
+        let cadence = match n % 2 {
+            0 => Cadence::Cron(format!("*/{CALM_S} * * * * *")),
+            _ => Cadence::Interval(prost_types::Duration { seconds: CALM_S, nanos: 0 }),
+        };
+        let spec = ScheduleSpec {
+            cadence: Some(cadence),
+            catch_up: CatchUpPolicy::All.into(),
+            catch_up_window: Some(prost_types::Duration { seconds: 2 * HOUR_S, nanos: 0 }),
+            job: Some(JobSpec { r#type: format!("tick-{n}"), ..Default::default() }),
+            ..Default::default()
+        };
+        let request = PutScheduleRequest { id: id(n), spec: Some(spec), ..Default::default() };
+        site.runtime.block_on(client(&site).put_schedule(request)).expect("a schedule");
+    }
+    let least = |site: &Site| (0..SCHEDULES).map(|n| get(site, n).fired_count).min().unwrap_or_default();
+    let most = |site: &Site| (0..SCHEDULES).map(|n| get(site, n).fired_count).max().unwrap_or_default();
+    wait_for("all of them tick", LONG, || least(&site) > 0);
+    let mut change = |site: &mut Site, offset_s: i64| {
+        // A server dies while the clock is set, and is back after it.
+        let victim = usize::try_from(random.below(SERVERS as u64)).expect("a small number");
+        site.kill_server(victim);
+        redis.set_clock(offset_s);
+        // The moment of its return: no condition decides it.
+        thread::sleep(random.span(DEATH.0, DEATH.1));
+        site.start_server_again(victim);
+    };
+
+    // An hour back: nothing fires again, and nothing at all while the time has been before.
+    change(&mut site, -HOUR_S);
+    let fired = most(&site);
+    // Longer than between two ticks.
+    thread::sleep(Duration::from_secs(CALM_S as u64 + 1));
+    assert!(most(&site) <= fired + 1, "a tick that was on its way may be in; no others");
+    // The true time again: what was missed meanwhile comes.
+    change(&mut site, 0);
+    let before = least(&site);
+    wait_for("all of them tick again", LONG, || least(&site) > before);
+    // An hour ahead: all of it is made up for, once.
+    change(&mut site, HOUR_S);
+    let before = least(&site);
+    wait_for("an hour is made up for", LONG * 3, || least(&site) >= before.max(HOUR_S / CALM_S));
+    // And back: none of it fires again.
+    change(&mut site, 0);
+    // Longer than between two ticks.
+    thread::sleep(Duration::from_secs(CALM_S as u64 + 1));
+    for n in 0..SCHEDULES {
+        let (ticks, schedule) = (ticks(&site, n), get(&site, n));
+        let once: BTreeSet<i64> = ticks.iter().copied().collect();
+        assert_eq!(once.len(), ticks.len(), "{}: a tick has two jobs", id(n));
+        let gap = ticks.windows(2).find(|pair| pair[1] - pair[0] != CALM_S * 1_000);
+        assert_eq!(gap, None, "{}: ticks are missing", id(n));
+        assert_eq!(schedule.fired_count as usize, ticks.len(), "{}", id(n));
+    }
+}

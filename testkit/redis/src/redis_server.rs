@@ -67,6 +67,9 @@ impl Redis {
             let settings = Mutex::new(settings.clone());
             let redis = Self { port: Port::free(), bus, settings, sentinel, process: Mutex::default(), dir };
             redis.write_settings();
+            if redis.settings().has_clock() {
+                redis.set_clock(0);
+            }
             redis.launch();
             match redis.answers() {
                 Ok(()) => return redis,
@@ -239,10 +242,37 @@ impl Redis {
         assert!(process.is_none(), "it runs");
         let mut command = Command::new(program());
         command.arg(self.conf()).current_dir(self.dir());
+        if self.settings().has_clock() {
+            // The monotonic clock goes on as it does.
+            command.env("LD_PRELOAD", self.preload()).env("JOBWIRE_CLOCK", self.clock());
+        }
         if self.sentinel {
             command.arg("--sentinel");
         }
         *process = Some(Process::start(command, self.dir()));
+    }
+
+    /// Sets its clock so many seconds before or after the true time, from now on. Only with
+    /// [`Settings::own_clock`](crate::Settings::own_clock).
+    pub fn set_clock(&self, offset_s: i64) {
+        // In one step: a half-written file is no time.
+        let new = self.dir.path().join("clock.new");
+        fs::write(&new, format!("{offset_s:+}")).expect("the directory is there");
+        fs::rename(new, self.clock()).expect("the directory is there");
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.dir.path().join("clock")
+    }
+
+    /// The library that reads the clock, made for this one.
+    fn preload(&self) -> PathBuf {
+        let (source, library) = (self.dir.path().join("clock.c"), self.dir.path().join("clock.so"));
+        fs::write(&source, include_str!("clock.c")).expect("the directory is there");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+        assert!(compiler.status().is_ok_and(|status| status.success()), "there is a C compiler, as for building Rust");
+        library
     }
 
     /// Waits until it has loaded its data and answers.

@@ -28,6 +28,7 @@ pub(crate) const DEFAULTS: [(&str, &str); 7] = [
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     lines: Vec<(String, String)>,
+    clock: bool,
     user: Option<String>,
     password: Option<String>,
 }
@@ -53,6 +54,13 @@ impl Settings {
             Append::EverySec => self.set("appendonly", "yes").set("appendfsync", "everysec"),
             Append::Always => self.set("appendonly", "yes").set("appendfsync", "always"),
         }
+    }
+
+    /// Its clock can be set: [`Redis::set_clock`](crate::Redis::set_clock). Needs a C compiler.
+    #[must_use]
+    pub fn own_clock(mut self) -> Self {
+        self.clock = true;
+        self
     }
 
     /// Room for data, such as `20mb`.
@@ -81,6 +89,10 @@ impl Settings {
         self.user = Some(user.to_owned());
         self.password = Some(password.to_owned());
         self
+    }
+
+    pub(crate) fn has_clock(&self) -> bool {
+        self.clock
     }
 
     pub(crate) fn credentials(&self) -> (Option<&str>, Option<&str>) {
