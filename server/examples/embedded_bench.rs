@@ -111,6 +111,8 @@ fn job(args: &Args) -> NewJob {
         idempotency: None,
         fair: 0,
         overshoots: false,
+        blocked: false,
+        owner: None,
         body: body.encode(),
     }
 }

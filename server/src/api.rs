@@ -95,8 +95,8 @@ pub async fn services(engine: Engine) -> (Guarded<Routes>, Health) {
         WorkerServiceServer(workers::Workers::new(engine.clone())),
         QueueServiceServer(queues::Queues::new(engine.clone())),
         ScheduleServiceServer(schedules::Schedules::new(engine.clone())),
+        WorkflowServiceServer(workflows::Workflows::new(engine.clone(), draining.clone())),
         AdminServiceServer(admin::Admin::new(engine)),
-        WorkflowServiceServer(workflows::Workflows),
     );
     routes.add_service(health_server);
     let reflection = || {

@@ -10,6 +10,7 @@ mod confirm;
 mod connect;
 mod enqueue;
 mod exit;
+mod flow;
 mod follow;
 mod health;
 mod job;
@@ -57,6 +58,9 @@ pub enum Command {
     /// See and keep recurring jobs
     #[command(subcommand)]
     Schedule(schedule::Command),
+    /// See, cancel and repair workflows
+    #[command(subcommand)]
+    Flow(flow::Command),
     /// See and steer workers
     #[command(subcommand)]
     Worker(worker::Command),
@@ -118,6 +122,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<Exit, Failure> 
         Command::Job(command) => job::run(context, command).await,
         Command::Queue(command) => queue::run(context, command).await,
         Command::Schedule(command) => schedule::run(context, command).await,
+        Command::Flow(command) => flow::run(context, command).await,
         Command::Worker(command) => worker::run(context, command).await,
         Command::Health => health::health(context).await,
         Command::Version => health::version(context).await,
@@ -132,5 +137,6 @@ fn stops_by_itself(command: &Command) -> bool {
             | Command::Job(Job::Cancel(_) | Job::Retry(_) | Job::Rm(_))
             | Command::Queue(queue::Command::Purge(_))
             | Command::Schedule(schedule::Command::Rm(_))
+            | Command::Flow(flow::Command::Cancel { .. } | flow::Command::Retry(_))
     )
 }

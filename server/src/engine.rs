@@ -36,6 +36,7 @@ mod configs;
 mod contact;
 mod dispatch;
 mod enqueue;
+mod flows;
 mod hub;
 pub mod invariants;
 mod jobs;
@@ -59,11 +60,14 @@ mod ticks;
 mod timers;
 pub mod transition;
 mod unary;
+pub mod workflow;
 
 pub use configs::ConfigureError;
+pub use flows::{Created, FlowBulk, FlowError, FlowSelector, FlowView, NodeView};
 pub use schedule::{BadCadence, Calendar};
 pub use schedules::{Backfill, Backfilled, ScheduleBulk, ScheduleError, SchedulePage, ScheduleSelector, ScheduleView};
 pub use session::SessionHandle;
+pub use workflow::BadGraph;
 
 pub use crate::store::{Durability, StoreError, StoreInfo};
 
@@ -98,6 +102,9 @@ pub enum EnqueueError {
     UniqueConflict(JobId),
     #[error("as many jobs wait in queue {0} as may")]
     QueueFull(QueueName),
+    /// Its dependency of this number is on a job that is not there.
+    #[error("no job {1}")]
+    NoJob(usize, JobId),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -291,6 +298,7 @@ pub(crate) struct Inner {
     peers: peers::Peers,
     roster: roster::Roster,
     plans: ticks::Plans,
+    flows: flows::Flows,
     meters: meters::Meters,
     server_id: String,
     start_ms: i64,
@@ -317,6 +325,7 @@ impl Engine {
             peers: peers::Peers::new(server.into_bytes()),
             roster: roster::Roster::default(),
             plans: ticks::Plans::default(),
+            flows: flows::Flows::default(),
             config,
             start_ms: clock.now().mono_ms,
             meters: meters::Meters::new(clock.clone()),
@@ -336,6 +345,7 @@ impl Engine {
         tokio::spawn(timers::run(inner.clone(), inner.store.watch()));
         tokio::spawn(peers::run(inner.clone(), inner.store.watch()));
         tokio::spawn(configs::run(inner.clone(), inner.store.watch()));
+        tokio::spawn(flows::run(inner.clone()));
         Self(inner)
     }
 
@@ -483,8 +493,9 @@ impl Inner {
     }
 
     fn tell(&self, id: JobId, verdict: &Verdict) {
-        if let Verdict::Done(_) = verdict {
+        if let Verdict::Done(facts) = verdict {
             self.hub.touched(id);
+            facts.owners.iter().for_each(|flow| self.flows.hint(*flow, Some(id)));
         }
     }
 }

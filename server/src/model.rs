@@ -11,3 +11,4 @@ pub mod schedule;
 pub mod state;
 pub mod time;
 pub mod worker;
+pub mod workflow;

@@ -84,6 +84,8 @@ fn new_job(rng: &mut StdRng) -> NewJob {
         idempotency: None,
         fair: 0,
         overshoots: false,
+        blocked: false,
+        owner: None,
         body: Body { policy: Policy::default(), task: task(id).into() }.encode(),
     }
 }

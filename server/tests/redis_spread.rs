@@ -58,6 +58,8 @@ fn job(store: &RedisStore, queue: &QueueName, proposal: Uuid) -> NewJob {
         idempotency: None,
         fair: 0,
         overshoots: false,
+        blocked: false,
+        owner: None,
         body: kit::body("task"),
     }
 }

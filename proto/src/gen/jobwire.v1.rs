@@ -3093,6 +3093,9 @@ pub struct Task {
     /// As in JobSpec: whose turn this job is.
     #[prost(string, tag = "14")]
     pub fairness_key: ::prost::alloc::string::String,
+    /// What it waited for, as declared.
+    #[prost(message, repeated, tag = "15")]
+    pub depends_on: ::prost::alloc::vec::Vec<Dependency>,
 }
 /// A finished parent.
 #[derive(Clone, PartialEq, ::prost::Message)]

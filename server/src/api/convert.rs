@@ -24,6 +24,7 @@ pub mod schedule;
 pub mod spec;
 pub mod token;
 pub mod worker;
+pub mod workflow;
 
 pub type Parsed<T> = Result<T, ApiError>;
 

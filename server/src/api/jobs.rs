@@ -19,7 +19,7 @@ use super::{
     unary,
 };
 use crate::{
-    engine::{Accepted, Engine, Enqueued},
+    engine::{Accepted, Engine, EnqueueError, Enqueued},
     model::{
         filter::JOB_FIELDS,
         ids::JobId,
@@ -59,7 +59,11 @@ impl Jobs {
         let spec = request.job.ok_or_else(|| ApiError::field("job", "is required"))?;
         let spec = job_spec(ctx, spec).map_err(|error| error.within("job"))?;
         let mut answers = self.engine.enqueue(vec![spec], request.validate_only).await;
-        let done = answers.pop().ok_or_else(|| ApiError::bug("an enqueue without an answer"))??;
+        let done = answers.pop().ok_or_else(|| ApiError::bug("an enqueue without an answer"))?;
+        let done = done.map_err(|error| match error {
+            error @ EnqueueError::NoJob(..) => ApiError::from(error).within("job"),
+            error => error.into(),
+        })?;
         let mut response = v1::EnqueueResponse {
             job_id: done.id.to_string(),
             status: status(&done).into(),

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    engine::{EnqueueError, JobError, ScheduleError, StoreError, clock},
+    engine::{BadGraph, EnqueueError, FlowError, JobError, ScheduleError, StoreError, clock},
     model::{filter::FilterError, ids::JobId},
 };
 
@@ -45,12 +45,13 @@ macro_rules! reasons {
 
 reasons! {
     InvalidArgument: InvalidField = "INVALID_FIELD", InvalidFilter = "INVALID_FILTER",
-        PayloadNotUtf8 = "PAYLOAD_NOT_UTF8", ProtocolViolation = "PROTOCOL_VIOLATION";
+        PayloadNotUtf8 = "PAYLOAD_NOT_UTF8", DependencyCycle = "DEPENDENCY_CYCLE", ProtocolViolation = "PROTOCOL_VIOLATION";
     NotFound: JobNotFound = "JOB_NOT_FOUND", QueueNotFound = "QUEUE_NOT_FOUND", WorkerNotFound = "WORKER_NOT_FOUND",
-        ScheduleNotFound = "SCHEDULE_NOT_FOUND";
+        ScheduleNotFound = "SCHEDULE_NOT_FOUND", WorkflowNotFound = "WORKFLOW_NOT_FOUND";
     AlreadyExists: IdConflict = "ID_CONFLICT", UniqueConflict = "UNIQUE_CONFLICT";
     Aborted: EtagMismatch = "ETAG_MISMATCH", SessionMoved = "SESSION_MOVED";
     FailedPrecondition: JobRunning = "JOB_RUNNING", JobTerminal = "JOB_TERMINAL",
+        DependencyNotFound = "DEPENDENCY_NOT_FOUND", WorkflowClosed = "WORKFLOW_CLOSED",
         RevisionUnsupported = "REVISION_UNSUPPORTED";
     ResourceExhausted: QueueFull = "QUEUE_FULL", StoreFull = "STORE_FULL", MessageTooLarge = "MESSAGE_TOO_LARGE",
         TooManyStreams = "TOO_MANY_STREAMS";
@@ -175,6 +176,10 @@ impl ApiError {
             .about("job", by.to_string())
     }
 
+    fn no_dependency(id: JobId) -> Self {
+        Self::new(Reason::DependencyNotFound, format!("no job {id}")).about("job", id.to_string())
+    }
+
     pub fn queue_not_found(name: &str) -> Self {
         Self::new(Reason::QueueNotFound, format!("no queue {name}")).about("queue", name)
     }
@@ -276,6 +281,7 @@ impl From<EnqueueError> for ApiError {
                 .with("queue", queue.to_string())
                 .about("queue", queue.to_string())
                 .retry_after(QUEUE_RETRY),
+            EnqueueError::NoJob(place, id) => Self::no_dependency(id).at(format!("depends_on[{place}]")),
             EnqueueError::Store(error) => error.into(),
         }
     }
@@ -295,6 +301,36 @@ impl From<JobError> for ApiError {
             }
             JobError::EtagMismatch => Self::new(Reason::EtagMismatch, message),
             JobError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<FlowError> for ApiError {
+    fn from(error: FlowError) -> Self {
+        let message = error.to_string();
+        match error {
+            FlowError::NotFound(id) => Self::new(Reason::WorkflowNotFound, message).about("workflow", id.to_string()),
+            FlowError::IdConflict(id) => Self::new(Reason::IdConflict, message).about("workflow", id.to_string()),
+            FlowError::Closed(id) => Self::new(Reason::WorkflowClosed, message).about("workflow", id.to_string()),
+            FlowError::WrongState(state) => {
+                let reason = if state.is_terminal() { Reason::JobTerminal } else { Reason::JobRunning };
+                Self::new(reason, message).with("state", state.name())
+            }
+            FlowError::Graph(BadGraph::Cycle(place, path)) => {
+                let error = Self::new(Reason::DependencyCycle, message).at(format!("nodes[{place}].job.depends_on"));
+                error.with("path", path.join(" -> "))
+            }
+            FlowError::Graph(BadGraph::Duplicate(place, _)) => Self::field(format!("nodes[{place}].name"), message),
+            FlowError::Graph(BadGraph::NoNode((place, i), _)) => {
+                Self::field(format!("nodes[{place}].job.depends_on[{i}].node"), message)
+            }
+            FlowError::Graph(BadGraph::TooMany) => Self::field("nodes", message),
+            FlowError::NoJob((place, i), id) => {
+                Self::no_dependency(id).at(format!("nodes[{place}].job.depends_on[{i}].job_id"))
+            }
+            FlowError::NoSuchJob(id) => Self::job_not_found(id),
+            FlowError::Unreadable(_) => Self::bug(message),
+            FlowError::Store(error) => error.into(),
         }
     }
 }

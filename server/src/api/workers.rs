@@ -8,9 +8,10 @@ use super::{
     convert::{
         LABEL_BYTES, Parsed, count, cut,
         frame::{served, tokens},
-        lease, outcome,
+        job_id, lease, outcome,
         payload::Format,
-        span_between, to_span,
+        size, span_between, to_span, token,
+        workflow::to_dependency_result,
     },
     status::ApiError,
     stream::{self, Outbound},
@@ -28,6 +29,9 @@ const LEASE_JOBS: i32 = 1_000;
 /// LeaseJobs: how long it waits for the first job.
 const DEFAULT_POLL: i64 = 20 * SECOND;
 const MAX_POLL: i64 = MINUTE;
+/// ListDependencyResults: results of a page when the request does not say, and their bytes; the first always fits.
+const RESULTS: usize = 100;
+const RESULTS_BYTES: usize = 2 << 20;
 /// Leases of the unary calls.
 const DEFAULT_LEASE: i64 = MINUTE;
 const MIN_LEASE: i64 = 10 * SECOND;
@@ -82,6 +86,22 @@ impl Workers {
         Ok(v1::ReportJobsResponse { rejections: lease::rejections(rejections) })
     }
 
+    async fn dependency_results(
+        &self,
+        request: v1::ListDependencyResultsRequest,
+    ) -> Parsed<v1::ListDependencyResultsResponse> {
+        let limits = self.engine.limits();
+        let id = job_id("job_id", &request.job_id)?;
+        let page = size("page_size", request.page_size, RESULTS, limits.page_size)?;
+        let question = token::question(&["ListDependencyResults", &id.to_string()]);
+        let from: u64 = token::read("page_token", question, &request.page_token)?.unwrap_or_default();
+        let (results, next) = self.engine.dependency_results(id, from as usize, page, RESULTS_BYTES).await?;
+        Ok(v1::ListDependencyResultsResponse {
+            results: results.into_iter().map(to_dependency_result).collect(),
+            next_page_token: token::write(question, next.map(|next| next as u64)),
+        })
+    }
+
     async fn extend(&self, request: v1::ExtendLeasesRequest) -> Parsed<v1::ExtendLeasesResponse> {
         let ctx = unary(&self.engine);
         if request.lease_tokens.is_empty() {
@@ -124,8 +144,8 @@ impl WorkerService for Workers {
 
     async fn list_dependency_results(
         &self,
-        _: Request<v1::ListDependencyResultsRequest>,
+        request: Request<v1::ListDependencyResultsRequest>,
     ) -> Answer<v1::ListDependencyResultsResponse> {
-        answer(Err(ApiError::disabled("ListDependencyResults")))
+        answer(self.dependency_results(request.into_inner()).await)
     }
 }

@@ -4,6 +4,7 @@ use std::{future::Future, time::Duration};
 use jobwire_proto::v1::{
     admin_service_client::AdminServiceClient, job_service_client::JobServiceClient,
     queue_service_client::QueueServiceClient, schedule_service_client::ScheduleServiceClient,
+    workflow_service_client::WorkflowServiceClient,
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -62,6 +63,10 @@ impl Server {
 
     pub fn schedules(&self) -> ScheduleServiceClient<Channel> {
         ScheduleServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES)
+    }
+
+    pub fn workflows(&self) -> WorkflowServiceClient<Channel> {
+        WorkflowServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES)
     }
 
     pub fn admin(&self) -> AdminServiceClient<Channel> {

@@ -71,6 +71,7 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         Some(Expiry::AfterStart(ms)) => start_ms.saturating_add(ms),
     };
     let content = content(&spec.kind, spec.payload.as_ref());
+    let blocked = !spec.depends_on.is_empty();
     let queue = spec.queue.unwrap_or_else(|| spec.kind.clone());
     let task = Task {
         kind: spec.kind.clone(),
@@ -81,6 +82,8 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         parent: spec.parent,
         fairness_key: spec.fairness_key,
         tick: spec.tick,
+        depends_on: spec.depends_on,
+        member: spec.member,
     };
     NewJob {
         id,
@@ -96,6 +99,8 @@ pub fn admit(spec: JobSpec, defaults: &Defaults, keys: Keys, id: JobId, now_ms: 
         idempotency: keys.idempotency,
         fair: keys.fair,
         overshoots: false,
+        blocked,
+        owner: None,
         body: Body { policy, task: codec.encode(task) }.encode(),
     }
 }

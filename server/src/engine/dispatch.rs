@@ -354,7 +354,10 @@ impl Dispatch {
         };
         let (inner, events) = (self.inner.clone(), self.events.clone());
         tokio::spawn(async move {
-            let result = inner.heard(shard, inner.store.claim(shard, claim).await);
+            let mut result = inner.heard(shard, inner.store.claim(shard, claim).await);
+            if let Ok(claimed) = &mut result {
+                inner.pass_results(&mut claimed.jobs).await;
+            }
             _ = events.send(Event::Claimed { queue, shard, plan, result }).await;
         });
     }

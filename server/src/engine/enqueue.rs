@@ -36,7 +36,28 @@ impl Engine {
         if let Err(error) = inner.configured().await {
             return jobs.iter().map(|_| Err(error.clone().into())).collect();
         }
-        let now_ms = inner.wall_ms();
+        if jobs.iter().any(|job| !job.depends_on.is_empty()) {
+            let mut answers = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                answers.push(match job.depends_on.is_empty() {
+                    true => inner.record_one(job, dry_run).await,
+                    false => self.enqueue_blocked(job, dry_run).await,
+                });
+            }
+            return answers;
+        }
+        inner.record(jobs, dry_run).await
+    }
+}
+
+impl Inner {
+    pub(super) async fn record_one(&self, job: JobSpec, dry_run: bool) -> Result<Enqueued, EnqueueError> {
+        let mut answers = self.record(vec![job], dry_run).await;
+        answers.pop().expect("an answer to each job")
+    }
+
+    async fn record(&self, jobs: Vec<JobSpec>, dry_run: bool) -> Vec<Result<Enqueued, EnqueueError>> {
+        let now_ms = self.wall_ms();
         let mut wishes = Vec::with_capacity(jobs.len());
         let mut admitted = Vec::with_capacity(jobs.len());
         for spec in jobs {
@@ -44,16 +65,18 @@ impl Engine {
             // Only what replaces has to be looked at again.
             let payload = if conflict == Conflict::Replace { spec.payload.clone() } else { None };
             wishes.push(Wish { queue: spec.queue().clone(), kind: spec.kind.clone(), conflict, payload });
-            admitted.push(inner.admit(spec, now_ms));
+            let blocked = !spec.depends_on.is_empty();
+            let job = self.admit(spec, now_ms);
+            // A job that waits for others is its own workflow.
+            let owner = blocked.then_some(job.id);
+            admitted.push(NewJob { owner, ..job });
         }
         if dry_run {
             return admitted.iter().map(|job| Ok(would_be(job, now_ms))).collect();
         }
-        inner.put(wishes, admitted).await
+        self.put(wishes, admitted).await
     }
-}
 
-impl Inner {
     /// The record that `spec` becomes, in its place.
     pub(super) fn admit(&self, spec: JobSpec, now_ms: i64) -> NewJob {
         let proposal = spec.id.unwrap_or_else(clock::uuid);
@@ -190,6 +213,10 @@ fn recorded(id: JobId, queue: &QueueName, put: Put) -> Result<Enqueued, EnqueueE
 /// What a dry run answers.
 fn would_be(job: &NewJob, now_ms: i64) -> Enqueued {
     let ready_ms = admit::starts_at(job.start, now_ms);
-    let state = if ready_ms > now_ms { State::Scheduled } else { State::Ready };
+    let state = match job.blocked {
+        true => State::Blocked,
+        false if ready_ms > now_ms => State::Scheduled,
+        false => State::Ready,
+    };
     Enqueued { id: job.id, status: Accepted::Created, state, ready_ms }
 }

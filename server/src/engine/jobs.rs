@@ -179,7 +179,7 @@ impl Inner {
 
 /// The parts that a filter looks at, besides those asked for.
 fn needed(filter: &Filter, parts: Parts) -> Parts {
-    let body = ["tag", "parent_id", "schedule_id"].into_iter().any(|field| filter.mentions(field));
+    let body = ["tag", "parent_id", "schedule_id", "workflow_id"].into_iter().any(|field| filter.mentions(field));
     let outcome = ["failure.type", "worker_id"].into_iter().any(|field| filter.mentions(field));
     Parts { body: parts.body || body, outcome: parts.outcome || outcome, ..parts }
 }
@@ -215,6 +215,10 @@ impl Row for JobRow<'_> {
             "fairness_key" => text(self.task.map_or("", |task| task.fairness_key.as_str())),
             "parent_id" => {
                 self.task.and_then(|task| task.parent).map(|id| Value::Text(id.to_string())).into_iter().collect()
+            }
+            "workflow_id" => {
+                let member = self.task.and_then(|task| task.member.as_ref());
+                member.map(|member| Value::Text(member.workflow.to_string())).into_iter().collect()
             }
             "schedule_id" => {
                 text(self.task.and_then(|task| task.tick.as_ref()).map_or("", |tick| tick.schedule.as_str()))

@@ -389,7 +389,7 @@ impl Session {
         let mut damaged = Vec::new();
         for job in jobs {
             let bytes = size(&job);
-            let Leased { meta, secret, body, checkpoint, last_failure } = job;
+            let Leased { meta, secret, body, checkpoint, last_failure, passed } = job;
             let token = LeaseToken { job: meta.id, secret };
             self.inner.hub.touched(meta.id);
             let Some(body) = body else {
@@ -409,6 +409,7 @@ impl Session {
                 last_failure: last_failure.map(|failure| short(&failure)),
                 wait_ms: (meta.start_ms - meta.ready_ms).max(0),
                 crashes: meta.crashes,
+                passed,
             });
             self.table.insert(Lease {
                 secret,

@@ -25,6 +25,7 @@ use crate::{
         op::{Due, DueKind, Guard, Op, Verdict, Wake},
         policy::Policy,
         queue::QueueChange,
+        workflow,
     },
     store::StoreError,
 };
@@ -204,11 +205,15 @@ impl Inner {
             let limit = if grace_ms > 0 { BEHIND_LEASES } else { STORE_BATCH };
             let due = self.heard_reading(shard, self.store.due(shard, limit).await)?;
             let (mut jobs, mut schedules, mut spared) = (Vec::new(), Vec::new(), false);
+            let mut flows = Vec::new();
             for entry in due.entries {
                 match entry {
                     Due::Job { kind: DueKind::Lease, .. } if grace_ms > 0 => spared = true,
                     Due::Job { kind, meta } => jobs.push((kind, meta)),
-                    Due::Doc { key, doc } => schedules.push((key, doc)),
+                    Due::Doc { key, doc } => match workflow::id_of(&key) {
+                        Some(id) => flows.push((id, doc)),
+                        None => schedules.push((key, doc)),
+                    },
                     Due::QueueOpens(name) => {
                         info!(queue = %name, "the pause has ended");
                         self.store.set_queue(name, QueueChange::ResumeIfDue).await?;
@@ -218,7 +223,7 @@ impl Inner {
             // Who held the lost ones is asked first, and nobody else should wait for that.
             let held = |(kind, _): &(DueKind, Meta)| matches!(kind, DueKind::Lease | DueKind::Cancel);
             let (lost, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(held);
-            let fired = self.fire_due(shard, schedules).await?;
+            let fired = self.fire_due(shard, schedules).await? + self.flows_due(shard, flows).await?;
             let moved = fired + self.act_on(others).await? + self.act_on(lost).await?;
             let next = due.next_in_ms.map(|ms| Duration::from_millis(ms as u64));
             let spared = spared.then(|| Duration::from_millis(grace_ms as u64));

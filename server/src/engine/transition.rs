@@ -352,6 +352,7 @@ mod tests {
             version: 2,
             content: 0,
             order: 0,
+            watched: false,
         }
     }
 

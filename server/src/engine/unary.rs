@@ -91,6 +91,7 @@ impl Engine {
                     last_failure: job.last_failure.map(|failure| short(&failure)),
                     wait_ms: (job.meta.start_ms - job.meta.ready_ms).max(0),
                     crashes: job.meta.crashes,
+                    passed: job.passed,
                 }),
                 (None, Verdict::Done(_)) => damaged.push(unprocessable(token)),
                 (_, _) => {}

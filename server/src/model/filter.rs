@@ -80,6 +80,21 @@ pub const SCHEDULE_FIELDS: &[FieldDef] = &[
     field("tag", Kind::Text),
 ];
 
+/// Fields of a workflow.
+pub const WORKFLOW_FIELDS: &[FieldDef] = &[
+    field("id", Kind::Id),
+    field("name", Kind::Text),
+    field("state", Kind::Enum(crate::model::workflow::FlowState::NAMES)),
+    field("tag", Kind::Text),
+    field("create_time", Kind::Time),
+    field("finish_time", Kind::Time),
+    field("parent_workflow_id", Kind::Id),
+];
+
+/// Fields of a node of a workflow.
+pub const NODE_FIELDS: &[FieldDef] =
+    &[field("name", Kind::Text), field("group", Kind::Text), field("state", Kind::Enum(JOB_STATES))];
+
 /// Fields of a connected worker.
 pub const WORKER_FIELDS: &[FieldDef] = &[
     field("session_id", Kind::Text),

@@ -9,6 +9,7 @@ use super::{
     policy::{Policy, RetrySpec},
     schedule::{ScheduleSpec, Tick},
     state::State,
+    workflow::{Dependency, Member},
 };
 
 /// How a body is spelled on the wire.
@@ -78,6 +79,9 @@ pub struct JobSpec {
     pub idempotency: Option<(String, i64)>,
     /// The schedule that asks, and for which of its ticks.
     pub tick: Option<Tick>,
+    /// It is BLOCKED until all of these are satisfied.
+    pub depends_on: Vec<Dependency>,
+    pub member: Option<Member>,
 }
 
 /// What a producer asks for: at most one job per key in its queue.
@@ -123,6 +127,10 @@ pub struct Task {
     pub fairness_key: String,
     /// The schedule that it comes from.
     pub tick: Option<Tick>,
+    /// As declared; nodes and groups are those of its workflow.
+    pub depends_on: Vec<Dependency>,
+    /// The workflow that it belongs to.
+    pub member: Option<Member>,
 }
 
 /// Writes and reads a [`Task`] as the contract's message. Implemented by the api layer, so that nothing below it knows
@@ -323,6 +331,8 @@ pub struct Meta {
     pub content: u64,
     /// Where it stands in its list: its place in a page token.
     pub order: i64,
+    /// Flows watch it: it is a node, waits for other jobs, or is waited for.
+    pub watched: bool,
 }
 
 impl Meta {

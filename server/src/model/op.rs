@@ -6,6 +6,7 @@ use super::{
     ids::{JobId, QueueName, Shard, TypeName},
     job::{Attempt, Body, CancelRequest, Failure, Meta, Outcome, Payload, Progress, Start},
     state::{Move, State, StateSet},
+    worker::DependencyResult,
 };
 
 /// A job to record.
@@ -31,6 +32,10 @@ pub struct NewJob {
     pub fair: FairKey,
     /// Recorded even in a queue that is full: work that goes on must not fail for want of room.
     pub overshoots: bool,
+    /// Put as BLOCKED: whoever decides on its dependencies makes it READY.
+    pub blocked: bool,
+    /// The flow that hears of its end: see [`Facts::owners`].
+    pub owner: Option<JobId>,
     /// [`Body::encode`]d.
     pub body: Bytes,
 }
@@ -133,6 +138,16 @@ pub struct Leased {
     pub body: Option<Body>,
     pub checkpoint: Option<Payload>,
     pub last_failure: Option<Failure>,
+    /// Put in by the engine; stores leave it empty.
+    pub passed: Passed,
+}
+
+/// Results of the jobs that a job waited for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Passed {
+    pub results: Vec<DependencyResult>,
+    /// There are more, to be asked for.
+    pub truncated: bool,
 }
 
 /// The answer to a [`Claim`].
@@ -199,7 +214,7 @@ pub enum Act {
         effects: Vec<Effect>,
     },
     /// READY: promoted, given back (`front`: before all of its priority), or its lease ran out (`crashed` raises
-    /// `crashes`).
+    /// `crashes`). A BLOCKED job whose start lies ahead becomes SCHEDULED.
     Ready { front: bool, crashed: bool, attempt: Option<Attempt>, checkpoint: Option<Payload> },
     /// RetryJobs: runs again after `delay_ms`, in `queue` if given; counters start from `failures` and 0 crashes. `keep`
     /// goes into the history. A job that had ended expires no more and has no deadline; a lease that is not settled is cut off.
@@ -215,6 +230,11 @@ pub enum Act {
         body: Option<Bytes>,
         content: Option<u64>,
     },
+    /// Waits for dependencies again: CANCELLED because of one of them, which is tried once more.
+    Block,
+    /// This flow hears of the job's end from now on, or (`off`) does so no more. A job that is watched is not trimmed; once
+    /// nobody watches it, it is kept until `retain_ms` after its end.
+    Watch { owner: JobId, off: bool, retain_ms: i64 },
     /// Forgets the job and all that belongs to it.
     Delete,
 }
@@ -230,6 +250,8 @@ impl Act {
             Self::Requeue { .. } => Move::Requeue,
             Self::RequestCancel { .. } => Move::RequestCancel,
             Self::Patch { .. } => Move::Patch,
+            Self::Block => Move::Block,
+            Self::Watch { .. } => Move::Watch,
             Self::Delete => Move::Delete,
         }
     }
@@ -252,7 +274,7 @@ pub enum Effect {
     Put(NewJob),
 }
 
-/// A small versioned record: directives, schedules, later workflows, keys.
+/// A small versioned record: directives, schedules, workflows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doc {
     /// From 1; changes with every write.
@@ -291,6 +313,8 @@ pub struct Facts {
     pub state: State,
     /// Set while a running job has been asked to stop.
     pub cancel: Option<CancelRequest>,
+    /// The flows that watch the job, when this change ended it, deleted it or took it out of an end.
+    pub owners: Vec<JobId>,
 }
 
 /// What became of one [`Op`].

@@ -106,6 +106,9 @@ pub enum Move {
     Requeue,
     RequestCancel,
     Patch,
+    /// Back to BLOCKED.
+    Block,
+    Watch,
     Delete,
 }
 
@@ -124,7 +127,8 @@ pub const fn sources(event: Move) -> StateSet {
         Move::Requeue => StateSet::TERMINAL.or(StateSet::of(&[State::Scheduled, State::Retrying])),
         Move::RequestCancel => StateSet::RUNNING,
         Move::Patch => StateSet::WAITING,
-        Move::Delete => StateSet::ANY,
+        Move::Block => StateSet::of(&[State::Cancelled]),
+        Move::Watch | Move::Delete => StateSet::ANY,
     }
 }
 
@@ -133,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_terminal_state_is_left_only_by_a_retry_or_a_delete() {
+    fn a_terminal_state_is_left_only_by_a_retry_a_revival_or_a_delete() {
         for state in StateSet::TERMINAL.iter() {
             for event in [
                 Move::Claim,

@@ -3,9 +3,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ids::{LeaseToken, Pattern},
+    ids::{JobId, LeaseToken, Pattern},
     job::{CancelRequest, Failure, JobSpec, LogLine, Payload, Progress},
-    op::Throttle,
+    op::{Passed, Throttle},
+    state::State,
     time::SECOND,
 };
 
@@ -239,6 +240,19 @@ pub struct JobLease {
     pub wait_ms: i64,
     /// Earlier leases that ended by a crash.
     pub crashes: u32,
+    /// Results of the jobs that it waited for.
+    pub passed: Passed,
+}
+
+/// How a job ended that another one waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DependencyResult {
+    pub alias: String,
+    pub job: JobId,
+    pub state: State,
+    pub result: Option<Payload>,
+    /// Kind, class and message only.
+    pub failure: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! make a change atomic, not in what it means.
 use super::slot::{Slot, Stamp, flag};
 use crate::model::{
+    ids::JobId,
     job::{Attempt, AttemptResult, CancelRequest, Outcome, Payload, Progress, Start},
     op::{Act, DueKind, Effect, Facts, Guard, Hold, KeyHash, NewJob, Throttle, UniqueKey, Verdict},
     policy::TOMBSTONE_MS,
@@ -73,8 +74,11 @@ impl Change {
 /// are the store's.
 pub(super) fn new_job(now: Now, job: &NewJob, queue: u32, kind: u32) -> (Slot, Line) {
     let starts = starts_at(now, job.start);
-    let (state, line) =
-        if starts > now.wall_ms { (State::Scheduled, Line::Time(starts)) } else { (State::Ready, Line::End) };
+    let (state, line) = match job.blocked {
+        true => (State::Blocked, Line::End),
+        false if starts > now.wall_ms => (State::Scheduled, Line::Time(starts)),
+        false => (State::Ready, Line::End),
+    };
     let mut slot = Slot {
         id: job.id,
         content: job.content,
@@ -94,6 +98,10 @@ pub(super) fn new_job(now: Now, job: &NewJob, queue: u32, kind: u32) -> (Slot, L
         slot.extra_mut().expire_ms = job.expire_ms;
     }
     slot.set_deadline((job.deadline_ms != 0).then_some(job.deadline_ms));
+    if let Some(owner) = job.owner {
+        slot.extra_mut().owners = vec![owner];
+        slot.set(flag::WATCHED, true);
+    }
     match job.unique {
         Some(UniqueKey { hash, hold: hold @ (Hold::UntilFinished | Hold::UntilStarted) }) => {
             slot.extra_mut().unique = hash;
@@ -167,7 +175,7 @@ pub(super) fn may(slot: &Slot, act: &Act) -> Result<(), Verdict> {
 /// The uniqueness key that a job takes again when it leaves an end: it must be free.
 pub(super) fn takes_again(slot: &Slot, act: &Act) -> Option<KeyHash> {
     let extra = slot.extra.as_ref().filter(|_| slot.has(flag::UNIQUE) && slot.state.is_terminal())?;
-    matches!(act, Act::Requeue { .. }).then_some(extra.unique)
+    matches!(act, Act::Requeue { .. } | Act::Block).then_some(extra.unique)
 }
 
 /// Changes the record as the act says. It may: see [`may`]. `by_token`: the guard is the lease's token. `queue`: the
@@ -200,13 +208,18 @@ pub(super) fn act(slot: &mut Slot, now: Now, by_token: bool, act: Act, queue: Op
             count_body(slot, body.as_ref());
             Change { body, ..Change::at(line) }
         }
+        Act::Block => block(slot),
+        Act::Watch { owner, off, retain_ms } => watch(slot, now, owner, off, retain_ms),
         Act::Delete => Change { touched: false, deleted: true, ..Change::at(Line::Stays) },
     }
 }
 
-/// What the caller is told of an applied change.
-pub(super) fn facts(slot: &Slot) -> Facts {
-    Facts { state: slot.state, cancel: slot.cancel().filter(|_| slot.state == State::Running).cloned() }
+/// What the caller is told of an applied change that found the job in `before`.
+pub(super) fn facts(slot: &Slot, before: State, deleted: bool) -> Facts {
+    let cancel = slot.cancel().filter(|_| slot.state == State::Running).cloned();
+    let news = deleted || before.is_terminal() != slot.state.is_terminal();
+    let owners = if news { slot.owners().to_vec() } else { Vec::new() };
+    Facts { state: slot.state, cancel, owners }
 }
 
 /// A mere renewal is not kept: after a restart every running job gets a fresh lease.
@@ -256,7 +269,10 @@ fn finish(
     }
     slot.state = to;
     slot.finish = Stamp::new(now.wall_ms);
-    slot.until = Stamp::new(now.wall_ms.saturating_add(retain_ms.max(TOMBSTONE_MS)));
+    slot.until = match slot.has(flag::WATCHED) {
+        true => Stamp::new(Stamp::MAX),
+        false => Stamp::new(now.wall_ms.saturating_add(retain_ms.max(TOMBSTONE_MS))),
+    };
     let says = outcome != Outcome::default();
     // The failure of an earlier attempt is not that of a job that succeeded.
     let drop_outcome = !says && to == State::Succeeded && slot.has(flag::OUTCOME);
@@ -300,6 +316,10 @@ fn ready(slot: &mut Slot, now: Now, by_token: bool, front: bool, crashed: bool) 
         slot.set_crashes(slot.crashes() + 1);
         slot.set(flag::CRASHED, true);
     }
+    if slot.state == State::Blocked && slot.ready.get() > now.wall_ms {
+        slot.state = State::Scheduled;
+        return Change::at(Line::Time(slot.ready.get()));
+    }
     slot.ready = match slot.state {
         State::Scheduled | State::Retrying => Stamp::new(slot.ready.get().min(now.wall_ms)),
         State::Ready => slot.ready,
@@ -316,12 +336,7 @@ fn requeue(slot: &mut Slot, now: Now, failures: u32, delay_ms: i64, queue: Optio
         slot.set(flag::BEGUN, true);
         slot.set_deadline(None);
     }
-    // What was settled under the latest lease stays settled; a lease that was cut off can never be taken back.
-    if slot.is_open() {
-        slot.set(flag::LEASED, false);
-        slot.token = 0;
-    }
-    slot.set(flag::CRASHED, false);
+    cut_off(slot);
     slot.state = if ready { State::Ready } else { State::Scheduled };
     slot.failures = failures;
     slot.set_crashes(0);
@@ -335,6 +350,49 @@ fn requeue(slot: &mut Slot, now: Now, failures: u32, delay_ms: i64, queue: Optio
         slot.queue = queue;
     }
     if ready { Line::End } else { Line::Time(due) }
+}
+
+/// What was settled under the latest lease stays settled; a lease that was cut off can never be taken back.
+fn cut_off(slot: &mut Slot) {
+    if slot.is_open() {
+        slot.set(flag::LEASED, false);
+        slot.token = 0;
+    }
+    slot.set(flag::CRASHED, false);
+}
+
+/// As it was before it was released, but for what it has been through.
+fn block(slot: &mut Slot) -> Change {
+    cut_off(slot);
+    slot.set(flag::BEGUN, true);
+    slot.set_deadline(None);
+    slot.state = State::Blocked;
+    slot.finish = Stamp::default();
+    slot.until = Stamp::default();
+    if let Some(extra) = slot.extra.as_mut() {
+        extra.cancel = None;
+    }
+    Change::at(Line::End)
+}
+
+fn watch(slot: &mut Slot, now: Now, owner: JobId, off: bool, retain_ms: i64) -> Change {
+    let ended = slot.state.is_terminal();
+    if slot.owners().contains(&owner) != off {
+        return Change::nothing();
+    }
+    let owners = &mut slot.extra_mut().owners;
+    match off {
+        true => owners.retain(|each| *each != owner),
+        false => owners.push(owner),
+    }
+    let watched = !owners.is_empty();
+    slot.set(flag::WATCHED, watched);
+    if ended {
+        let least = now.wall_ms.saturating_add(TOMBSTONE_MS);
+        let kept = slot.finish.get().saturating_add(retain_ms.max(0));
+        slot.until = Stamp::new(if watched { Stamp::MAX } else { kept.max(least) });
+    }
+    Change::at(Line::Stays)
 }
 
 /// Asks again with less grace: the shorter one holds.

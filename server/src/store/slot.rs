@@ -97,6 +97,8 @@ pub(in crate::store) mod flag {
     pub const KEYED: u16 = 1 << 12;
     /// It has to have ended by a time.
     pub const DEADLINE: u16 = 1 << 13;
+    /// Flows hear of its end; it is not trimmed.
+    pub const WATCHED: u16 = 1 << 14;
     /// No job lives in this slot.
     pub const FREE: u16 = 1 << 15;
 }
@@ -112,6 +114,8 @@ pub(in crate::store) struct Extra {
     pub cancel: Option<CancelRequest>,
     /// With the flag `UNIQUE`.
     pub unique: KeyHash,
+    /// With the flag `WATCHED`: which flows.
+    pub owners: Vec<JobId>,
     /// Lowest log index kept and the one that comes next; 0 = no log.
     pub log_first: u64,
     pub log_next: u64,
@@ -270,6 +274,11 @@ impl Slot {
         Some(released)
     }
 
+    /// The flows that watch it.
+    pub fn owners(&self) -> &[JobId] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.owners)
+    }
+
     pub fn sides(&self) -> Sides {
         Sides {
             outcome: self.has(flag::OUTCOME),
@@ -299,11 +308,12 @@ impl Slot {
             finish_ms: self.finish.get(),
             expire_ms: self.expire_ms(),
             deadline_ms: self.deadline().unwrap_or(0),
-            purge_ms: if terminal { self.until.get() } else { 0 },
+            purge_ms: if terminal && !self.has(flag::WATCHED) { self.until.get() } else { 0 },
             cancel: self.cancel().cloned(),
             version: self.version,
             content: self.content,
             order: self.order,
+            watched: self.has(flag::WATCHED),
         }
     }
 }

@@ -160,6 +160,8 @@ impl Rig {
             idempotency: None,
             fair: 0,
             overshoots: false,
+            blocked: false,
+            owner: None,
             body: Body { policy: Policy::default(), task: bytes::Bytes::new() }.encode(),
         };
         self.store.put(Shard(0), vec![poke]).await.expect("the store takes it");

@@ -45,6 +45,8 @@ impl TaskCodec for Tasks {
             parent: None,
             fairness_key: String::new(),
             tick: None,
+            depends_on: Vec::new(),
+            member: None,
         })
     }
 

@@ -44,6 +44,8 @@ async fn work(store: Arc<RedisStore>, stop: Arc<AtomicBool>, seed: u64) -> usize
                 idempotency: None,
                 fair: 0,
                 overshoots: false,
+                blocked: false,
+                owner: None,
                 body: body("task"),
             }
         });

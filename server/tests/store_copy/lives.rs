@@ -135,6 +135,8 @@ async fn thousands_of_jobs_of_many_shards_and_a_wide_queue() {
             idempotency: None,
             fair: n as u64 / 12 % 4,
             overshoots: false,
+            blocked: false,
+            owner: None,
             body: body("task"),
         };
         if n % 3 > 0 && shard != first.store.shards_of(&name(queue))[0] {

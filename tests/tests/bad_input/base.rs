@@ -7,8 +7,7 @@ use super::harness::{BYSTANDER, Harness};
 
 /// Calls that are part of the contract and not served yet.
 pub fn is_disabled(method: &MethodDescriptor) -> bool {
-    method.parent_service().name() == "WorkflowService"
-        || matches!(method.name(), "ExplainJob" | "ListDependencyResults" | "DeleteQueue" | "WatchEvents")
+    matches!(method.name(), "ExplainJob" | "DeleteQueue" | "WatchEvents")
 }
 
 /// Whether the client sends a stream.
@@ -27,6 +26,7 @@ fn bytes(harness: &Harness, method: &MethodDescriptor) -> Vec<u8> {
     let single = || Some(v1::Selector { ids: vec![harness.job_id.clone()], filter: String::new() });
     let nothing = |filter: &str| Some(v1::Selector { ids: vec![], filter: filter.into() });
     let none = || nothing("queue = nothing");
+    let no_flow = || nothing("name = nobody");
     let job = || v1::JobSpec { id: uuid::Uuid::now_v7().to_string(), r#type: "base".into(), ..Default::default() };
     fn encode(message: impl Message) -> Vec<u8> {
         message.encode_to_vec()
@@ -85,6 +85,20 @@ fn bytes(harness: &Harness, method: &MethodDescriptor) -> Vec<u8> {
             dry_run: true,
             ..Default::default()
         }),
+        "CreateWorkflow" => encode(v1::CreateWorkflowRequest { workflow: Some(workflow(true)), validate_only: true }),
+        "AddWorkflowNodes" => {
+            encode(v1::AddWorkflowNodesRequest { workflow_id: WORKFLOW.into(), nodes: vec![workflow_node()] })
+        }
+        "CloseWorkflow" => encode(v1::CloseWorkflowRequest { workflow_id: CLOSED.into() }),
+        "GetWorkflow" => encode(v1::GetWorkflowRequest { id: WORKFLOW.into() }),
+        "ListWorkflowNodes" => {
+            encode(v1::ListWorkflowNodesRequest { workflow_id: WORKFLOW.into(), ..Default::default() })
+        }
+        "WaitWorkflow" => encode(v1::WaitWorkflowRequest { id: CLOSED.into(), timeout: None }),
+        "CancelWorkflows" => encode(v1::CancelWorkflowsRequest { selector: no_flow(), ..Default::default() }),
+        "RetryWorkflows" => encode(v1::RetryWorkflowsRequest { selector: no_flow(), ..Default::default() }),
+        "DeleteWorkflows" => encode(v1::DeleteWorkflowsRequest { selector: no_flow(), ..Default::default() }),
+        "ListDependencyResults" => encode(v1::ListDependencyResultsRequest { job_id: id, ..Default::default() }),
         "GetWorker" => encode(v1::GetWorkerRequest { session_id: BYSTANDER.into() }),
         "SignalWorkers" => encode(v1::SignalWorkersRequest {
             selector: nothing("hostname = nobody"),
@@ -92,7 +106,8 @@ fn bytes(harness: &Harness, method: &MethodDescriptor) -> Vec<u8> {
             ..Default::default()
         }),
         // All of their fields are optional, or they are not served yet.
-        "ListJobs" | "ListQueues" | "ListSchedules" | "ListWorkers" | "GetServerInfo" | "GetStats" => Vec::new(),
+        "ListJobs" | "ListQueues" | "ListSchedules" | "ListWorkflows" | "ListWorkers" | "GetServerInfo"
+        | "GetStats" => Vec::new(),
         _ if is_disabled(method) => Vec::new(),
         other => panic!("{other} has no good request here: add one"),
     }
@@ -108,6 +123,21 @@ pub fn schedule() -> v1::ScheduleSpec {
         job: Some(v1::JobSpec { r#type: "base".into(), ..Default::default() }),
         ..Default::default()
     }
+}
+
+/// The workflow that is there, open, and one that has ended.
+pub const WORKFLOW: &str = "01900000-0000-7000-8000-000000000001";
+pub const CLOSED: &str = "01900000-0000-7000-8000-000000000002";
+
+/// What they are.
+pub fn workflow(open: bool) -> v1::WorkflowSpec {
+    let nodes = if open { vec![workflow_node()] } else { Vec::new() };
+    v1::WorkflowSpec { nodes, open, ..Default::default() }
+}
+
+fn workflow_node() -> v1::WorkflowNode {
+    let job = Some(v1::JobSpec { r#type: "base".into(), ..Default::default() });
+    v1::WorkflowNode { name: "n".into(), group: String::new(), job }
 }
 
 /// The first frame of a worker's stream.
@@ -142,6 +172,7 @@ pub fn seed(descriptor: &MessageDescriptor) -> DynamicMessage {
             let id = uuid::Uuid::now_v7().to_string();
             v1::JobSpec { id, r#type: "base".into(), ..Default::default() }.encode_to_vec()
         }
+        "jobwire.v1.WorkflowNode" => workflow_node().encode_to_vec(),
         "jobwire.v1.Subscription" => v1::Subscription { queue: "none".into(), ..Default::default() }.encode_to_vec(),
         "jobwire.v1.Outcome" => outcome().encode_to_vec(),
         _ => Vec::new(),

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-use super::base::{SCHEDULE, schedule};
+use super::base::{CLOSED, SCHEDULE, WORKFLOW, schedule, workflow};
 
 pub struct Harness {
     pub channel: Channel,
@@ -49,6 +49,12 @@ impl Harness {
         let mut schedules = v1::schedule_service_client::ScheduleServiceClient::new(channel.clone());
         let yearly = v1::PutScheduleRequest { id: SCHEDULE.into(), spec: Some(schedule()), ..Default::default() };
         schedules.put_schedule(yearly).await.expect("a schedule");
+        let mut workflows = v1::workflow_service_client::WorkflowServiceClient::new(channel.clone());
+        for (id, open) in [(WORKFLOW, true), (CLOSED, false)] {
+            let workflow = Some(v1::WorkflowSpec { id: id.into(), ..workflow(open) });
+            let create = v1::CreateWorkflowRequest { workflow, ..Default::default() };
+            workflows.create_workflow(create).await.expect("a workflow");
+        }
         let (frames, stream) = mpsc::channel(1);
         let hello = v1::Hello {
             session_id: BYSTANDER.into(),

@@ -159,7 +159,8 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         ("RateLimit", "burst") => Int { min: 0, max: i32::MAX as i64 },
         ("JobSpec", "heartbeat_timeout") => PositiveSpan { max: 30 * DAY },
         ("JobSpec", "total_timeout") => PositiveSpan { max: TEN_YEARS },
-        ("JobSpec", "depends_on") => NotYet,
+        // Names jobs that are there, and the base has none.
+        ("JobSpec", "depends_on") => Any,
 
         ("Payload", "text" | "data") => Body,
         ("Payload", "json") => Json,
@@ -210,6 +211,25 @@ pub fn rule(message: &str, field: &str) -> Option<Rule> {
         // Goes without an id only, and the base has one.
         ("PreviewScheduleRequest", "spec") => Any,
         (_, "id") if message.ends_with("ScheduleRequest") => Name { needed: true },
+
+        ("CreateWorkflowRequest", "workflow") => Needed,
+        ("WorkflowSpec", "id" | "parent_workflow_id") => Id { needed: false },
+        ("WorkflowSpec", "name") => Name { needed: false },
+        ("WorkflowSpec", "nodes") => JOBS,
+        ("AddWorkflowNodesRequest", "nodes") => List { min: 1, max: 1_000, item: &Inside },
+        ("WorkflowNode", "name") => Name { needed: true },
+        ("WorkflowNode", "group") => Name { needed: false },
+        ("WorkflowNode", "job") => Template,
+        ("WorkflowSpec", "on_node_failure") => Enum,
+        // Jobs without an id of their own, and otherwise as nodes are.
+        ("WorkflowSpec", "on_success" | "on_failure" | "on_finish" | "open") => Any,
+        ("WorkflowSpec", "tags") => List { min: 0, max: 16, item: &Text { min: 1, max: 64 } },
+        ("WorkflowSpec", "total_timeout") => PositiveSpan { max: TEN_YEARS },
+        ("WorkflowSpec", "retention") | ("CancelWorkflowsRequest", "grace") => SPAN,
+        ("GetWorkflowRequest" | "WaitWorkflowRequest", "id") => Id { needed: true },
+        (_, "workflow_id") => Id { needed: true },
+        ("WaitWorkflowRequest", "timeout") => Span { min: 0, max: 300 },
+        ("ListDependencyResultsRequest", "job_id") => Id { needed: true },
 
         ("GetStatsRequest", "queues") => List { min: 0, max: 1_000, item: &Name { needed: true } },
         ("GetWorkerRequest", "session_id") => Text { min: 1, max: 64 },

@@ -274,7 +274,7 @@ class JobLease(_message.Message):
     def __init__(self, lease_token: _Optional[str] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., attempt: _Optional[int] = ..., max_attempts: _Optional[int] = ..., delivery: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., checkpoint: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., dependencies: _Optional[_Iterable[_Union[DependencyResult, _Mapping]]] = ..., dependencies_truncated: bool = ..., last_failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., wait_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., crashes: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "type", "payload", "headers", "queue", "priority", "create_time", "tags", "workflow_id", "node", "parent_id", "schedule_id", "fire_time", "fairness_key")
+    __slots__ = ("id", "type", "payload", "headers", "queue", "priority", "create_time", "tags", "workflow_id", "node", "parent_id", "schedule_id", "fire_time", "fairness_key", "depends_on")
     class HeadersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -296,6 +296,7 @@ class Task(_message.Message):
     SCHEDULE_ID_FIELD_NUMBER: _ClassVar[int]
     FIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
+    DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
     id: str
     type: str
     payload: _common_pb2.Payload
@@ -310,7 +311,8 @@ class Task(_message.Message):
     schedule_id: str
     fire_time: _timestamp_pb2.Timestamp
     fairness_key: str
-    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., headers: _Optional[_Mapping[str, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ..., workflow_id: _Optional[str] = ..., node: _Optional[str] = ..., parent_id: _Optional[str] = ..., schedule_id: _Optional[str] = ..., fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fairness_key: _Optional[str] = ...) -> None: ...
+    depends_on: _containers.RepeatedCompositeFieldContainer[_job_pb2.Dependency]
+    def __init__(self, id: _Optional[str] = ..., type: _Optional[str] = ..., payload: _Optional[_Union[_common_pb2.Payload, _Mapping]] = ..., headers: _Optional[_Mapping[str, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., tags: _Optional[_Iterable[str]] = ..., workflow_id: _Optional[str] = ..., node: _Optional[str] = ..., parent_id: _Optional[str] = ..., schedule_id: _Optional[str] = ..., fire_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., fairness_key: _Optional[str] = ..., depends_on: _Optional[_Iterable[_Union[_job_pb2.Dependency, _Mapping]]] = ...) -> None: ...
 
 class DependencyResult(_message.Message):
     __slots__ = ("alias", "job_id", "state", "result", "failure")

@@ -52,6 +52,8 @@ pub fn job(record: Record, view: View, format: Format) -> v1::Job {
         Some(body) => (v1::Task::decode(body.task).ok(), Some(body.policy)),
         None => (None, None),
     };
+    let member = task.as_ref().map(|task| (task.workflow_id.clone(), task.node.clone()));
+    let (workflow_id, node) = member.unwrap_or_default();
     let tick = task.as_ref().map(|task| (task.schedule_id.clone(), task.fire_time));
     let (schedule_id, fire_time) = tick.unwrap_or_default();
     let (result, failure, last) = outcome.map_or((None, None, None), |o| (o.result, o.failure, o.last));
@@ -77,6 +79,8 @@ pub fn job(record: Record, view: View, format: Format) -> v1::Job {
         etag: meta.version.to_string(),
         schedule_id,
         fire_time,
+        workflow_id,
+        node,
         spec: Some(to_spec(&meta, task.unwrap_or_default(), policy, full.then_some(format))),
         ..Default::default()
     }
@@ -98,6 +102,7 @@ fn to_spec(meta: &Meta, task: v1::Task, policy: Option<Policy>, payload: Option<
         expiration: to_time_if(meta.expire_ms).map(job_spec::Expiration::ExpireTime),
         total_timeout: (meta.deadline_ms != 0).then(|| to_span(meta.deadline_ms - meta.create_ms)),
         parent_id: task.parent_id,
+        depends_on: task.depends_on,
         ..Default::default()
     };
     if let Some(policy) = policy {

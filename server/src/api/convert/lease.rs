@@ -57,7 +57,8 @@ pub fn lease(lease: JobLease) -> v1::JobLease {
         last_failure: lease.last_failure.map(|failure| to_failure(failure, View::Basic, Format::Omit)),
         wait_duration: Some(to_span(lease.wait_ms.max(0))),
         crashes: lease.crashes as i32,
-        ..Default::default()
+        dependencies_truncated: lease.passed.truncated,
+        dependencies: lease.passed.results.into_iter().map(super::workflow::to_dependency_result).collect(),
     }
 }
 
@@ -198,6 +199,7 @@ mod tests {
             ..Default::default()
         };
         JobLease {
+            passed: Default::default(),
             token: token(),
             task: task.encode_to_vec().into(),
             attempt: 1,

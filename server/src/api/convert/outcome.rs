@@ -1,7 +1,7 @@
 //! What workers report about jobs they hold. A bad item is refused alone: the stream, or the call, goes on.
 use jobwire_proto::v1::{self, outcome::Result as Arm};
 
-use super::{Ctx, NOTE_BYTES, Parsed, choice, count, cut, job, payload::payload, span, spec::job_spec};
+use super::{Ctx, NOTE_BYTES, Parsed, choice, count, cut, job, payload::payload, span, spec::free_job};
 use crate::{
     api::status::{ApiError, Reason},
     model::{
@@ -48,7 +48,10 @@ fn report_of(ctx: Ctx<'_>, token: LeaseToken, outcome: v1::Outcome) -> Parsed<Re
             .enqueue
             .into_iter()
             .enumerate()
-            .map(|(i, spec)| job_spec(ctx, spec).map_err(|error| error.within(format_args!("enqueue[{i}]"))))
+            .map(|(i, spec)| {
+                free_job(ctx, spec, "must be empty: what an outcome enqueues waits for nothing")
+                    .map_err(|error| error.within(format_args!("enqueue[{i}]")))
+            })
             .collect::<Parsed<_>>()?,
     })
 }

@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::{
     Ctx, NOTE_BYTES, Parsed, at_most, bulk::Chosen, choice, name, payload, payload::Format, positive_span, span,
-    span_between, spec::job_spec, time, to_span, to_time, to_time_if,
+    span_between, spec::free_job, time, to_span, to_time, to_time_if,
 };
 use crate::{
     api::status::ApiError,
@@ -160,7 +160,7 @@ fn template(ctx: Ctx<'_>, job: v1::JobSpec) -> Parsed<crate::model::job::JobSpec
     if let Some(Expiration::ExpireTime(_)) = job.expiration {
         return Err(ApiError::field("expire_time", "is one point in time for all jobs: use ttl"));
     }
-    job_spec(ctx, job)
+    free_job(ctx, job, "must be empty: the jobs of a schedule wait for nothing")
 }
 
 /// Shows a schedule.

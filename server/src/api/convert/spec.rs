@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Ctx, Parsed, choice, count, job_id, name, payload::payload, payload::raw, positive_span, span, time, to_time,
+    workflow,
 };
 use crate::{
     api::status::ApiError,
@@ -15,6 +16,7 @@ use crate::{
         op::Hold,
         policy::{Exhausted, RetrySpec},
         schedule::{ScheduleSpec, Tick},
+        workflow::{Member, Target},
     },
 };
 
@@ -31,9 +33,23 @@ const RESERVED_HEADERS: &str = "jobwire-";
 /// The one of them that builders of workflows write, for the SDKs of workers: docs/sdk-protocol.md.
 const BIND_HEADER: &str = "jobwire-bind";
 
-/// Reads the specification of a job. Paths in errors start inside it.
+/// Reads the specification of a job that is in no workflow. Paths in errors start inside it.
 pub fn job_spec(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
-    not_yet(&spec)?;
+    let spec = node_job(ctx, spec)?;
+    let place = spec.depends_on.iter().position(|dependency| !matches!(dependency.target, Target::Job(_)));
+    match place {
+        Some(i) => Err(ApiError::field(format!("depends_on[{i}]"), "must be a job_id: this job is in no workflow")),
+        None => Ok(spec),
+    }
+}
+
+/// The same for a job that waits for nothing, which `why` says.
+pub fn free_job(ctx: Ctx<'_>, spec: v1::JobSpec, why: &str) -> Parsed<JobSpec> {
+    if spec.depends_on.is_empty() { job_spec(ctx, spec) } else { Err(ApiError::field("depends_on", why)) }
+}
+
+/// Reads the specification of a job of a workflow. Paths in errors start inside it.
+pub fn node_job(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
     let kind = name("type", &spec.r#type)?;
     let queue = optional_name("queue", &spec.queue)?;
     let start = match spec.start {
@@ -86,6 +102,8 @@ pub fn job_spec(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
         unique: spec.unique.map(|asked| unique(ctx, asked)).transpose().map_err(|e| e.within("unique"))?,
         idempotency: idempotency(spec.idempotency_key, spec.idempotency_ttl.as_ref())?,
         tick: None,
+        depends_on: workflow::dependencies(ctx, spec.depends_on)?,
+        member: None,
     })
 }
 
@@ -128,16 +146,6 @@ pub fn key(field: &str, key: &str) -> Parsed<()> {
     } else {
         Err(ApiError::field(field, format!("must have at most {KEY_BYTES} bytes")))
     }
-}
-
-/// Options of the contract that this server does not have yet: refused, never ignored.
-fn not_yet(spec: &v1::JobSpec) -> Parsed<()> {
-    for (field, used) in [("depends_on", !spec.depends_on.is_empty())] {
-        if used {
-            return Err(ApiError::disabled_field(field));
-        }
-    }
-    Ok(())
 }
 
 pub fn optional_name(field: &str, value: &str) -> Parsed<Option<crate::model::ids::Name>> {
@@ -205,7 +213,7 @@ fn headers(ctx: Ctx<'_>, headers: std::collections::BTreeMap<String, String>) ->
     Ok(headers.into_iter().collect())
 }
 
-fn tags(ctx: Ctx<'_>, tags: Vec<String>) -> Parsed<Vec<String>> {
+pub fn tags(ctx: Ctx<'_>, tags: Vec<String>) -> Parsed<Vec<String>> {
     count("tags", tags.len(), ctx.limits.tags)?;
     for (i, tag) in tags.iter().enumerate() {
         if tag.is_empty() || tag.len() > ctx.limits.tag_bytes || tag.chars().any(char::is_control) {
@@ -291,6 +299,9 @@ impl TaskCodec for ProtoTasks {
             parent_id: task.parent.map(|id| id.to_string()).unwrap_or_default(),
             fire_time: task.tick.as_ref().map(|tick| to_time(tick.fire_ms)),
             schedule_id: task.tick.map(|tick| tick.schedule.to_string()).unwrap_or_default(),
+            workflow_id: task.member.as_ref().map(|member| member.workflow.to_string()).unwrap_or_default(),
+            node: task.member.and_then(|member| member.node).map(|node| node.to_string()).unwrap_or_default(),
+            depends_on: task.depends_on.into_iter().map(workflow::to_dependency).collect(),
             ..Default::default()
         }
         .encode_to_vec()
@@ -312,6 +323,11 @@ impl TaskCodec for ProtoTasks {
                     Some(Tick { schedule: task.schedule_id.parse().ok()?, fire_ms: time("fire_time", &at).ok()? })
                 }
                 None => None,
+            },
+            depends_on: task.depends_on.into_iter().map(workflow::stored_dependency).collect::<Option<_>>()?,
+            member: match task.workflow_id.as_str() {
+                "" => None,
+                id => Some(Member { workflow: id.parse().ok()?, node: task.node.parse().ok() }),
             },
         })
     }

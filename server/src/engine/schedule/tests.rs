@@ -47,6 +47,8 @@ fn spec(cadence: Cadence, zone: &str) -> ScheduleSpec {
             unique: None,
             idempotency: None,
             tick: None,
+            depends_on: Vec::new(),
+            member: None,
         },
     }
 }

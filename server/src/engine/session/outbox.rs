@@ -130,6 +130,7 @@ mod tests {
 
     fn job(bytes: usize) -> JobLease {
         JobLease {
+            passed: Default::default(),
             token: LeaseToken { job: JobId::stamp(uuid::Uuid::now_v7(), Shard(0)), secret: 1 },
             task: Bytes::from(vec![0; bytes]),
             attempt: 1,

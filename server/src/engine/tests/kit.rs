@@ -57,6 +57,8 @@ pub fn job(queue: &str) -> JobSpec {
         unique: None,
         idempotency: None,
         tick: None,
+        depends_on: Vec::new(),
+        member: None,
     }
 }
 

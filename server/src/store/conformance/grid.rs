@@ -21,9 +21,10 @@ enum Lease {
     Settled,
 }
 
-/// A way to get a job into a state, by real calls. BLOCKED has none yet: nothing in this version depends on other jobs.
+/// A way to get a job into a state, by real calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scene {
+    Blocked,
     Scheduled,
     Expiring,
     Ready,
@@ -43,7 +44,8 @@ enum Scene {
     Expired,
 }
 
-const SCENES: [Scene; 17] = [
+const SCENES: [Scene; 18] = [
+    Scene::Blocked,
     Scene::Scheduled,
     Scene::Expiring,
     Scene::Ready,
@@ -74,6 +76,8 @@ struct Job {
     expires: bool,
     /// Since it entered its state, everything that waits for time has come.
     late: bool,
+    /// A flow hears of its end, and it is not trimmed.
+    watched: bool,
     gone: bool,
 }
 
@@ -86,7 +90,7 @@ impl Job {
             DueKind::Cancel => self.grace_over && self.state == State::Running,
             // The expiry is a point in time: it does not move when the job does.
             DueKind::Expire => waiting && self.expires,
-            DueKind::Trim => self.late && self.state.is_terminal(),
+            DueKind::Trim => self.late && self.state.is_terminal() && !self.watched,
         }
     }
 
@@ -147,6 +151,14 @@ impl Job {
             }
             Move::RequestCancel => self.stopping = true,
             Move::Patch => {}
+            Move::Block => {
+                (self.stopping, self.grace_over) = (false, false);
+                if self.lease == Lease::Open {
+                    self.lease = Lease::Never;
+                }
+                self.state = State::Blocked;
+            }
+            Move::Watch => self.watched = true,
             Move::Delete => self.gone = true,
         }
         Expected::Done(if self.gone { from } else { self.state })
@@ -183,6 +195,8 @@ fn acts() -> Vec<Act> {
         kit::requeue(),
         kit::request_cancel(Some(GRACE_MS)),
         kit::no_patch(),
+        Act::Block,
+        Act::Watch { owner: JobId::from_bytes([7; 16]), off: false, retain_ms: 0 },
         Act::Delete,
     ];
     acts.extend(State::ALL.map(kit::finish));
@@ -232,12 +246,14 @@ async fn stage(kit: &mut Kit, scene: Scene, late: bool, n: usize) -> (Vec<JobId>
         if matches!(scene, Scene::Expiring | Scene::ReadyExpiring | Scene::Expired) {
             job.expire_ms = expire_ms;
         }
+        job.blocked = scene == Scene::Blocked;
     }
     let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
     kit.put(jobs).await;
     let never_leased = matches!(
         scene,
-        Scene::Scheduled
+        Scene::Blocked
+            | Scene::Scheduled
             | Scene::Expiring
             | Scene::Ready
             | Scene::ReadyExpiring
@@ -255,6 +271,7 @@ async fn stage(kit: &mut Kit, scene: Scene, late: bool, n: usize) -> (Vec<JobId>
     let same = |guard| vec![guard; n];
     use State as S;
     let (steps, state, lease): (Vec<(Vec<Guard>, Act)>, State, Lease) = match scene {
+        Scene::Blocked => (vec![], S::Blocked, Lease::Never),
         Scene::Scheduled | Scene::Expiring => (vec![], S::Scheduled, Lease::Never),
         Scene::Ready | Scene::ReadyExpiring => (vec![], S::Ready, Lease::Never),
         Scene::Lapsed => {
@@ -295,7 +312,8 @@ async fn stage(kit: &mut Kit, scene: Scene, late: bool, n: usize) -> (Vec<JobId>
     }
     let expires = late && matches!(scene, Scene::Expiring | Scene::ReadyExpiring) || scene == Scene::Expired;
     let stopping = scene == Scene::Stopping;
-    (ids, secrets, Job { state, lease, stopping, grace_over: stopping && late, expires, late, gone: false })
+    let job = Job { state, lease, stopping, grace_over: stopping && late, expires, late, watched: false, gone: false };
+    (ids, secrets, job)
 }
 
 /// (a) and (b) of the suite.

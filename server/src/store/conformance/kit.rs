@@ -88,6 +88,8 @@ impl Kit {
             idempotency: None,
             fair: 0,
             overshoots: false,
+            blocked: false,
+            owner: None,
             body: body("task"),
         }
     }

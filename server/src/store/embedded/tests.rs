@@ -189,6 +189,8 @@ fn job(n: u128) -> NewJob {
         idempotency: None,
         fair: 0,
         overshoots: false,
+        blocked: false,
+        owner: None,
         body: Body { policy: Policy::default(), task: n.to_le_bytes().to_vec().into() }.encode(),
     }
 }

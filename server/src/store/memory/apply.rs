@@ -50,6 +50,7 @@ impl Machine {
             return Verdict::KeyTaken(other);
         }
         let held = slot.held_key();
+        let before = slot.state;
         let queue = named(&op.act).cloned().map(|queue| self.queue_number(&queue, out));
         let by_token = matches!(op.guard, Guard::Token(_));
         self.detach(now, at);
@@ -61,7 +62,7 @@ impl Machine {
             _ => {}
         }
         if change.deleted {
-            let facts = crate::model::op::Facts { state: self.slab[at].state, cancel: None };
+            let facts = rules::facts(&self.slab[at], before, true);
             self.forget(at, out);
             return Verdict::Done(facts);
         }
@@ -75,7 +76,7 @@ impl Machine {
         if let Some((what, until_ms)) = throttle {
             self.throttle(now, at, what, until_ms, out);
         }
-        let facts = rules::facts(&self.slab[at]);
+        let facts = rules::facts(&self.slab[at], before, false);
         for effect in effects {
             match effect {
                 Effect::Put(job) => drop(self.put_one(now, job, out)),

@@ -9,7 +9,7 @@ use super::{
 use crate::model::{
     job::{Attempt, Body, LogLine, Outcome, Parts, Record},
     limits::ATTEMPTS_KEPT,
-    op::Leased,
+    op::{Leased, Passed},
 };
 
 /// A side record that is there but cannot be trusted.
@@ -56,6 +56,7 @@ pub fn leased(granted: Granted, sides: &impl SideReader) -> Leased {
         body: body(found.row, sides),
         checkpoint,
         last_failure: outcome.and_then(|outcome| outcome.failure),
+        passed: Passed::default(),
         meta: found.meta,
     }
 }

@@ -3,7 +3,8 @@
 //! `Meta` (version 1), 99 bytes: `version 1 · id 16 · state 1 · priority 1 · flags 2 · queue 4 · type 4 · order 8 · create 6 ·
 //! ready 6 · start 6 · finish 6 · purge 6 · token 8 · content 8 · record version 4 · failures 4 · delivery 4 · body bytes 4`,
 //! then the hash of the fairness key (8) with its flag, and, for the few jobs that have them, a postcard of (crashes, expiry,
-//! cancel request), the hash of the uniqueness key and the deadline.
+//! cancel request), the hash of the uniqueness key, the deadline and the flows that watch
+//! the job.
 //!
 //! I24: a version byte in front, so that a server meets a newer record with a refusal.
 use bytes::{BufMut, Bytes, BytesMut};
@@ -61,6 +62,9 @@ impl Encoder {
             }
             if slot.has(flag::DEADLINE) {
                 self.spell(&extra.deadline_ms);
+            }
+            if slot.has(flag::WATCHED) {
+                self.spell(&extra.owners);
             }
         }
         let mut fixed = [0; META_BYTES];
@@ -161,10 +165,12 @@ fn fields(row: u64, value: &[u8]) -> Option<Slot> {
         let Rare { crashes, expire_ms, cancel } = rare;
         let (unique, rest): (KeyHash, _) = optional(slot.has(flag::UNIQUE), rest)?;
         let (deadline_ms, rest) = optional(slot.has(flag::DEADLINE), rest)?;
+        let (owners, rest) = optional(slot.has(flag::WATCHED), rest)?;
         if !rest.is_empty() {
             return None;
         }
-        slot.extra = Some(Box::new(Extra { crashes, expire_ms, deadline_ms, cancel, unique, ..Extra::default() }));
+        let extra = Extra { crashes, expire_ms, deadline_ms, cancel, unique, owners, ..Extra::default() };
+        slot.extra = Some(Box::new(extra));
     }
     Some(slot)
 }

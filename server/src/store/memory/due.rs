@@ -16,6 +16,7 @@ use crate::model::{
     state::State,
     time::Now,
 };
+use crate::store::slot::flag;
 
 /// An answer in the making.
 struct Answer<'a> {
@@ -141,7 +142,9 @@ impl Machine {
     fn excess(&self, number: u32, states: &[State]) -> impl Iterator<Item = Spot> {
         let queue = &self.queues[number as usize];
         let most = states.first().map_or(0, |state| queue.bounds().most_kept(*state));
-        queue.oldest(states).take(queue.kept(states).saturating_sub(most))
+        let oldest = queue.oldest(states).take(queue.kept(states).saturating_sub(most));
+        // What is watched is kept, however many there are.
+        oldest.filter(|spot| !self.slab[spot.slot].has(flag::WATCHED))
     }
 
     /// Those of them that have been kept for as long as every record is.

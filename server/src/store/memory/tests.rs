@@ -43,6 +43,8 @@ fn job(n: u128) -> NewJob {
         idempotency: None,
         fair: 0,
         overshoots: false,
+        blocked: false,
+        owner: None,
         body: "body".into(),
     }
 }

@@ -214,7 +214,7 @@ impl Core {
         let mut slot = record::decode(op.id, old).map_err(value::damaged)?;
         let by_token = matches!(op.guard, Guard::Token(_));
         let change = rules::act(&mut slot, now, by_token, op.act.clone(), queue);
-        let facts = if change.deleted { Facts { state: before.state, cancel: None } } else { rules::facts(&slot) };
+        let facts = rules::facts(&slot, before.state, change.deleted);
         let condition = match rules::takes_again(&before, &op.act) {
             Some(key) => Condition::Free(key),
             None if op.guard == Guard::Due(DueKind::Lease) => Condition::Lapsed,

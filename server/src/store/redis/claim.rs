@@ -89,6 +89,7 @@ impl Core {
                 body: value::maybe(body)?.and_then(|body| Body::decode(&body).ok()),
                 checkpoint,
                 last_failure: outcome.and_then(|outcome| outcome.failure),
+                passed: Default::default(),
                 meta: self.meta(shard, &slot, claim.queue.clone()).await?,
             });
             records.push((id, record));

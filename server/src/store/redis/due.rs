@@ -20,7 +20,7 @@ use crate::{
         policy::TOMBSTONE_MS,
         state::State,
     },
-    store::StoreError,
+    store::{StoreError, slot::flag},
 };
 
 /// An entry of the answer.
@@ -159,9 +159,17 @@ impl Core {
             oldest.extend(scored(&found)?);
         }
         oldest.sort_unstable_by_key(|(score, id)| (*score, *id));
+        oldest.truncate(excess);
+        let ids: Vec<JobId> = oldest.iter().map(|(_, id)| *id).collect();
+        // What is watched is kept, however many there are.
+        let slots = self.slots(shard, &ids).await?;
+        let free = oldest
+            .into_iter()
+            .zip(slots)
+            .filter(|(_, slot)| !slot.as_ref().is_some_and(|slot| slot.has(flag::WATCHED)));
         let now_ms = self.clock.now().wall_ms;
         let mut surplus = Surplus::default();
-        for (score, id) in oldest.into_iter().take(excess) {
+        for ((score, id), _) in free {
             let at = score / TIES + TOMBSTONE_MS;
             if at > now_ms || surplus.due.len() == take {
                 surplus.next_ms = Some(at);

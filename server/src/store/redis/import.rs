@@ -17,6 +17,7 @@ use crate::{
         queue::{Configured, QueueChange},
         schedule,
         state::State,
+        workflow,
     },
     store::{
         StoreError, Whole, WholeJob, WholeKey, WholeQueue,
@@ -32,8 +33,9 @@ impl Core {
                 Whole::Queue(queue) => self.import_queue(queue).await?,
                 Whole::Doc { shard, key, doc } => {
                     let shard = if self.layout.has(shard) { shard } else { Shard(0) };
-                    // A schedule is looked for where it belongs in a store with so many shards.
-                    let shard = schedule::home(&key, self.layout.shards()).unwrap_or(shard);
+                    // What is looked for where it belongs in a store with so many shards.
+                    let home = schedule::home(&key, self.layout.shards()).or_else(|| workflow::home(&key));
+                    let shard = home.filter(|home| self.layout.has(*home)).unwrap_or(shard);
                     let mut pipe = Pipeline::new();
                     pipe.cmd("HSET").arg(self.layout.key(shard, "d")).arg(&key).arg(docs::write(&doc));
                     if doc.due_ms != 0 {

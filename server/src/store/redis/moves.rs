@@ -158,6 +158,10 @@ impl Step {
                 _ => {}
             }
         }
+        // It stays where it stands, but is kept for another time.
+        if before.state.is_terminal() && slot.state == before.state && before.until != slot.until {
+            self.add("+y", slot.until.get().to_string());
+        }
     }
 
     fn keep(&mut self, slot: &mut Slot, change: &Change) {

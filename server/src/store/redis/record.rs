@@ -72,6 +72,7 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         && !slot.has(flag::UNIQUE)
         && !slot.has(flag::KEYED)
         && !slot.has(flag::DEADLINE)
+        && !slot.has(flag::WATCHED)
         && rest == Rest::default();
     let mut out = BytesMut::with_capacity(if fresh { FRESH_BYTES } else { FULL_BYTES + 16 });
     out.put_u8(if fresh { FRESH } else { FULL });
@@ -106,6 +107,10 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         if let Some(deadline) = slot.deadline() {
             out.put_slice(&Stamp::new(slot.expire_ms()).bytes());
             out.put_slice(&Stamp::new(deadline).bytes());
+        }
+        if slot.has(flag::WATCHED) {
+            out.put_u16_le(slot.owners().len() as u16);
+            slot.owners().iter().for_each(|owner| out.put_slice(owner.as_bytes()));
         }
         if rest != Rest::default() {
             out.extend_from_slice(&postcard::to_stdvec(&rest).expect("plain data always encodes"));
@@ -153,13 +158,18 @@ fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
             expire_ms = from.stamp()?.get();
             deadline_ms = from.stamp()?.get();
         }
+        let owners = if slot.has(flag::WATCHED) { owners(&mut from)? } else { Vec::new() };
         let rest: Rest = if from.0.is_empty() { Rest::default() } else { postcard::from_bytes(from.0).ok()? };
-        let extra = Extra { crashes, expire_ms, deadline_ms, cancel: rest.cancel, unique, ..Extra::default() };
+        let extra = Extra { crashes, expire_ms, deadline_ms, cancel: rest.cancel, unique, owners, ..Extra::default() };
         slot.extra = (extra != Extra::default()).then(|| Box::new(extra));
     } else if format != FRESH || !from.0.is_empty() {
         return None;
     }
     (!slot.has(flag::FREE)).then_some(slot)
+}
+
+fn owners(from: &mut Reader<'_>) -> Option<Vec<JobId>> {
+    (0..from.u16()?).map(|_| from.take().map(JobId::from_bytes)).collect()
 }
 
 #[cfg(test)]

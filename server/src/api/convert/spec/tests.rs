@@ -209,6 +209,8 @@ fn a_stored_task_reads_back() {
         parent: Some(JobId::from_bytes([8; 16])),
         fairness_key: "tenant-7".to_owned(),
         tick: Some(Tick { schedule: "nightly".parse().expect("a name"), fire_ms: NOW }),
+        depends_on: Vec::new(),
+        member: None,
     };
     assert_eq!(ProtoTasks.decode(&ProtoTasks.encode(task.clone())), Some(task.clone()));
     assert_eq!(ProtoTasks.decode(&Bytes::from_static(b"\xff")), None);
@@ -261,5 +263,6 @@ fn meta() -> Meta {
         version: 1,
         content: 0,
         order: 0,
+        watched: false,
     }
 }

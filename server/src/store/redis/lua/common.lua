@@ -4,7 +4,7 @@
 -- queue 4 · type 4 · version 4 · body bytes 4 · create 6 · ready 6 · content 8 · expire 6 · failures 4 · crashes 2 ·
 -- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 · hash of the fairness key 8, with
 -- flag 4096, the highest byte first · expiry 6 and deadline 6, with flag 8192: `expire` above is the earlier of those that
--- count · the rest.
+-- count · number 2 and ids 16 of the flows that watch it, with flag 16384 · the rest.
 local P, call = KEYS[1] .. ':', redis.call
 local time = call('TIME')
 local REDIS_MS = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -89,7 +89,8 @@ for n, id in ipairs(ids) do
     else
       local ms = struct.unpack('<I6', record, 30)
       call('ZADD', P .. 's:' .. queue .. ':' .. state, ms * TIES + (tie + n) % TIES, id)
-      if call('ZADD', P .. 't', 'LT', 'CH', ms, queue) == 1 then note('w', ms) end
+      -- BLOCKED jobs wait for no time.
+      if state ~= 2 and call('ZADD', P .. 't', 'LT', 'CH', ms, queue) == 1 then note('w', ms) end
     end
     if expire ~= 0 then
       call('ZADD', P .. 'x', expire, id)
