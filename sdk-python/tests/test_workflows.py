@@ -75,7 +75,7 @@ def server() -> Iterator[Server]:
     server.kill()
 
 
-@pytest.fixture(params=["fake"])
+@pytest.fixture(params=["fake", "server"])
 def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     if request.param == "fake":
         app = App("jobwire://127.0.0.1:1")
