@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
+use crate::after::DependencyResult;
 use crate::convert::{from_duration, from_timestamp, to_timestamp};
 use crate::draft::Draft;
 use crate::errors::Error;
@@ -230,6 +231,12 @@ impl RawCtx {
     /// Its name in that workflow, or empty.
     pub fn node(&self) -> &str {
         &self.0.task.node
+    }
+
+    /// What the jobs gave that it depends on and asked for, in the order of its dependencies. Those that belong into the
+    /// input are there already.
+    pub fn dependencies(&self) -> Vec<DependencyResult> {
+        self.0.lease.dependencies.iter().cloned().map(DependencyResult::from_proto).collect()
     }
 
     /// The job that spawned it, or empty.

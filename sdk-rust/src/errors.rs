@@ -6,6 +6,7 @@
 //! ├── JobFailed          from result(): the job is DEAD or DISCARDED; carries the Failure
 //! ├── JobCancelled       from result(): somebody, or its workflow, cancelled it
 //! ├── JobExpired         from result(): it did not start before its expiry
+//! ├── WorkflowFailed     from the result() of a workflow: it failed, or was cancelled; carries the failures of nodes
 //! ├── Timeout            the caller's own deadline passed
 //! ├── Codec              a payload could not be written or read
 //! └── Config             an option, address or environment variable that makes no sense
@@ -59,6 +60,18 @@ pub enum Error {
         /// Which limit it passed, or empty.
         message: String,
     },
+    /// The awaited workflow has failed, or was cancelled.
+    #[cfg(feature = "client")]
+    #[error("workflow {workflow_id} {state}{}", failed_nodes(.failures))]
+    #[non_exhaustive]
+    WorkflowFailed {
+        /// Which workflow.
+        workflow_id: String,
+        /// How it ended.
+        state: crate::WorkflowState,
+        /// The nodes that failed, by name.
+        failures: Vec<(String, Failure)>,
+    },
     /// The deadline given to the call passed first. The job goes on.
     #[error("{what} took longer than {after:?}")]
     #[non_exhaustive]
@@ -82,6 +95,11 @@ pub enum Error {
     Config(String),
 }
 
+#[cfg(feature = "client")]
+fn failed_nodes(failures: &[(String, Failure)]) -> String {
+    failures.iter().map(|(node, failure)| format!("; {node}: {failure}")).collect()
+}
+
 fn because(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -94,6 +112,8 @@ impl Error {
             Self::Rpc(error) => Some(error.code),
             Self::Timeout { .. } => Some(Code::DeadlineExceeded),
             Self::Codec { .. } | Self::Config(_) => Some(Code::InvalidArgument),
+            #[cfg(feature = "client")]
+            Self::WorkflowFailed { .. } => None,
             Self::JobFailed { .. } | Self::JobCancelled { .. } | Self::JobExpired { .. } => None,
         }
     }

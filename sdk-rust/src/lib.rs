@@ -49,6 +49,7 @@ mod after;
 mod backoff;
 #[cfg(feature = "worker")]
 mod batch;
+mod bind;
 #[cfg(feature = "client")]
 mod bulk;
 mod calls;
@@ -66,6 +67,8 @@ mod enqueue;
 #[cfg(feature = "client")]
 mod enqueue_stream;
 pub mod errors;
+#[cfg(feature = "client")]
+mod flow;
 #[cfg(feature = "worker")]
 mod handler;
 #[cfg(feature = "worker")]
@@ -121,8 +124,10 @@ mod vitals;
 mod worker;
 #[cfg(feature = "client")]
 mod workers;
+#[cfg(feature = "client")]
+mod workflow;
 
-pub use after::After;
+pub use after::{After, DependencyResult};
 #[cfg(feature = "worker")]
 pub use batch::{Batch, BatchHandler, BatchJob, BatchOutput};
 #[cfg(feature = "client")]
@@ -135,6 +140,8 @@ pub use enqueue::{Enqueue, EnqueueMany, Run};
 #[cfg(feature = "client")]
 pub use enqueue_stream::EnqueueStream;
 pub use errors::{Code, Error, RpcError};
+#[cfg(feature = "client")]
+pub use flow::{Chain, Flow, Group, IntoFlow, Node, NodeGroup, OnNodeFailure, chain, chord, group};
 #[cfg(feature = "worker")]
 pub use handler::{Args, BlockingHandler, Handler, State, States};
 #[cfg(feature = "worker")]
@@ -171,6 +178,8 @@ pub use types::{
 pub use worker::{Worker, WorkerBuilder, shutdown_signal};
 #[cfg(feature = "client")]
 pub use workers::{SignalWorkers, WorkerInfo, WorkerState, Workers};
+#[cfg(feature = "client")]
+pub use workflow::{NodeInfo, Workflow, WorkflowInfo, WorkflowState};
 
 use std::time::Duration;
 

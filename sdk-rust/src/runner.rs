@@ -11,8 +11,11 @@ use prost::Message;
 use tokio::runtime::Handle;
 
 use crate::batch::ErasedBatch;
+use crate::bind;
 use crate::classify::Classifier;
+use crate::client::Client;
 use crate::context::RawCtx;
+use crate::errors::Error;
 use crate::handler::Erased;
 use crate::health::Metrics;
 use crate::job_error::{Action, JobError, panicked};
@@ -27,6 +30,8 @@ pub(crate) struct Runner {
     /// Types that end in "*", without it; longest first.
     prefixes: Vec<(String, Erased)>,
     pub batches: HashMap<String, ErasedBatch>,
+    /// Who has the results that were too many to come with a job.
+    pub client: Option<Client>,
     pub classifiers: Vec<Classifier>,
     pub trace_mode: TraceMode,
     mailbox: Arc<Mailbox>,
@@ -47,6 +52,7 @@ impl Runner {
             exact,
             prefixes,
             batches: HashMap::new(),
+            client: None,
             classifiers: Vec::new(),
             trace_mode: TraceMode::default(),
             mailbox,
@@ -100,6 +106,10 @@ impl Runner {
                 return Some(pb::Outcome { result: Some(error.into_result()), ..Default::default() });
             }
         };
+        let (start, task) = match self.bound(start, task).await {
+            Ok(bound) => bound,
+            Err(error) => return Some(pb::Outcome { result: Some(error.into_result()), ..Default::default() }),
+        };
         let (name, handler) = self.find(&task.r#type).unzip();
         let ctx = RawCtx::new(start, task, self.mailbox.clone());
         let process = Process::start(&ctx, self.trace_mode);
@@ -119,13 +129,47 @@ impl Runner {
         outcome
     }
 
+    /// The job with the results of other nodes where its header says.
+    async fn bound(&self, mut start: Start, mut task: pb::Task) -> Result<(Start, pb::Task), JobError> {
+        if start.job.dependencies_truncated
+            && let Some(client) = &self.client
+        {
+            start.job.dependencies = dependencies(client, &task.id).await?;
+            start.job.dependencies_truncated = false;
+        }
+        if let Some(header) = task.headers.get(bind::HEADER) {
+            let payload = task.payload.take().map(Payload::from_proto).unwrap_or_default();
+            let mut results = Vec::with_capacity(start.job.dependencies.len());
+            for parent in &start.job.dependencies {
+                let result = parent.result.clone().map(Payload::from_proto).unwrap_or_default();
+                results.push((parent.alias.clone(), unprocessable(result.to())?));
+            }
+            let input = bind::bound(unprocessable(payload.to())?, header, &results);
+            task.payload = Some(Payload::from(input.map_err(JobError::unprocessable)?).into_proto());
+        }
+        Ok((start, task))
+    }
+
     /// Runs jobs of one type in one call, each to its own end.
     pub async fn execute_batch(&self, starts: Vec<Start>) -> Vec<(Token, Option<pb::Outcome>)> {
         let mut jobs = Vec::with_capacity(starts.len());
+        let mut outcomes = Vec::with_capacity(starts.len());
         for start in starts {
             // The session has read it to know its type.
             let task = pb::Task::decode(start.job.task.clone()).unwrap_or_default();
+            let token = start.token.clone();
+            let (start, task) = match self.bound(start, task).await {
+                Ok(bound) => bound,
+                Err(error) => {
+                    let result = Some(error.into_result());
+                    outcomes.push((token, Some(pb::Outcome { result, ..Default::default() })));
+                    continue;
+                }
+            };
             jobs.push(RawCtx::new(start, task, self.mailbox.clone()));
+        }
+        if jobs.is_empty() {
+            return outcomes;
         }
         let name = jobs.first().map_or_else(String::new, |ctx| ctx.job_type().to_owned());
         let spans: Vec<_> = jobs.iter().map(|ctx| Process::start(ctx, self.trace_mode)).collect();
@@ -133,7 +177,6 @@ impl Runner {
             Some(handler) => handler(jobs.clone()).await.each(|error| error.classified(&self.classifiers)),
             None => jobs.iter().map(|_| Err(JobError::release(format!("no handler for {name}")))).collect(),
         };
-        let mut outcomes = Vec::with_capacity(jobs.len());
         for ((ctx, end), process) in jobs.into_iter().zip(ends).zip(spans) {
             let outcome = outcome(&ctx, end);
             let word = outcome.as_ref().map_or("dropped", word);
@@ -158,6 +201,25 @@ impl Runner {
         let found = self.prefixes.iter().find(|(prefix, _)| r#type.starts_with(prefix));
         found.map(|(prefix, handler)| (format!("{prefix}*"), handler.clone()))
     }
+}
+
+/// All the results that a job depends on.
+async fn dependencies(client: &Client, job_id: &str) -> Result<Vec<pb::DependencyResult>, JobError> {
+    let mut request = pb::ListDependencyResultsRequest { job_id: job_id.to_owned(), ..Default::default() };
+    let mut all = Vec::new();
+    loop {
+        let answer: pb::ListDependencyResultsResponse =
+            client.shared().idempotent("/jobwire.v1.WorkerService/ListDependencyResults", request.clone()).await?;
+        all.extend(answer.results);
+        if answer.next_page_token.is_empty() {
+            return Ok(all);
+        }
+        request.page_token = answer.next_page_token;
+    }
+}
+
+fn unprocessable<T>(read: Result<T, Error>) -> Result<T, JobError> {
+    read.map_err(|error| JobError::unprocessable(error.to_string()))
 }
 
 /// An outcome in one word.

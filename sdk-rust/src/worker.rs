@@ -362,6 +362,7 @@ impl WorkerBuilder {
             return Err(Error::Config("a worker needs a handler: add .handle(…)".into()));
         }
         let mut runner = Runner::new(handlers, mailbox, metrics);
+        runner.client = Some(self.client.clone());
         runner.batches = batches;
         runner.trace_mode = self.trace_mode;
         runner.classifiers = std::mem::take(&mut self.classifiers);

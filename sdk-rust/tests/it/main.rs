@@ -1,5 +1,6 @@
 //! The SDK against a scripted server, a real one and none, over real connections.
 mod batches;
+mod binding;
 mod client;
 mod faking;
 mod layers;

@@ -34,6 +34,7 @@ pub struct Answering {
     pub cancel_jobs: Option<Unary<pb::CancelJobsRequest, pb::CancelJobsResponse>>,
     pub explain_job: Option<Unary<pb::ExplainJobRequest, pb::ExplainJobResponse>>,
     pub retry_jobs: Option<Unary<pb::RetryJobsRequest, pb::RetryJobsResponse>>,
+    pub dependencies: Option<Unary<pb::ListDependencyResultsRequest, pb::ListDependencyResultsResponse>>,
 }
 
 /// One open stream, seen from the server.
@@ -259,9 +260,9 @@ impl WorkerService for Service {
 
     async fn list_dependency_results(
         &self,
-        _: Request<pb::ListDependencyResultsRequest>,
+        request: Request<pb::ListDependencyResultsRequest>,
     ) -> Result<Response<pb::ListDependencyResultsResponse>, Status> {
-        Err(Status::unimplemented("not in this script"))
+        unary(&self.answering.dependencies, request).await
     }
 }
 
