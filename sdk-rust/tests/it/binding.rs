@@ -113,7 +113,11 @@ async fn batches_get_them_as_well() {
     let mut conn = connected(&mut server).await;
     conn.deliver_lease(2, bound("t1", r#"{"rows":"rows"}"#, vec![result("rows", "[1]")]));
     conn.deliver_lease(3, bound("t2", r#"{"rows":"rows"}"#, vec![]));
-    let both = |frame: &pb::StreamJobsRequest| (frame.outcomes.len() == 2).then(|| frame.outcomes.clone());
+    let mut seen = Vec::new();
+    let both = |frame: &pb::StreamJobsRequest| {
+        seen.extend(frame.outcomes.iter().cloned());
+        (seen.len() == 2).then(|| std::mem::take(&mut seen)) // in one frame or in two
+    };
     let mut outcomes = conn.until("both", both).await;
     outcomes.sort_by(|one, other| one.lease_token.cmp(&other.lease_token));
     let said: Vec<_> = outcomes.into_iter().map(read).collect();
