@@ -23,6 +23,10 @@ const printed: Record<string, string[]> = {
   ],
   batch: ["120", "delivered", "old is gone"],
   schedules: ["monthly true", "nightly-report false", "true At 02:30, Monday to Friday, Europe/Berlin 3", "all of today, by nightly-report", "5"],
+  workflows: [
+    "2", "3", "Nightly: 2 links, 1.webp 2.webp 3.webp", "succeeded", "failed [ 'flow.broken' ] no disk", "flow.broken dead", "flow.alarm cancelled",
+  ],
+  "bullmq-flows": ["ceiling painted, walls painted (succeeded,succeeded)", "succeeded", "cancelled", "succeeded", "succeeded"],
   options: ["scheduled [ 'user:bob' ]", "duplicate true", "replaced", "UNIQUE_CONFLICT true"],
   retries: ["good 1", "flaky 3", "busy 2", "night 1", "dead NonRetryable the bank refuses this card"],
   progress: ["info indexed { pages: '3' }", "succeeded", "3 { current: 5, total: 5 }"],
