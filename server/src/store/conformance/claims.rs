@@ -65,11 +65,17 @@ pub async fn the_bottom_does_not_starve(kit: &mut Kit) {
     };
     let mut claim = kit.claim_of("same", 4);
     claim.from_bottom = 1;
-    let mut got: Vec<JobId> = kit.claim_as(claim).await.jobs.into_iter().map(|job| job.meta.id).collect();
-    got.sort();
-    let mut all = same;
-    all.sort();
-    assert_eq!(got, all);
+    let got: Vec<JobId> = kit.claim_as(claim).await.jobs.into_iter().map(|job| job.meta.id).collect();
+    assert_eq!(got, same);
+    // What comes from below stands where it belongs: before those that came after it.
+    let jobs = kit.jobs("mixed", 3);
+    let low: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+    kit.put(jobs).await;
+    let high = kit.put_with("mixed", |job| job.priority = 1).await;
+    let mut claim = kit.claim_of("mixed", 4);
+    claim.from_bottom = 1;
+    let got: Vec<JobId> = kit.claim_as(claim).await.jobs.into_iter().map(|job| job.meta.id).collect();
+    assert_eq!(got, [high, low[0], low[1], low[2]]);
 }
 
 pub async fn bodies_are_bounded_but_the_first_fits(kit: &mut Kit) {

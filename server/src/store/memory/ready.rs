@@ -83,11 +83,13 @@ impl Ready {
         for level in (0..LEVELS).rev() {
             self.pick_level(slab, now, level, start + from_bottom.min(most), &mut seen, picked);
         }
-        let bottom = picked.slots.len() - start;
+        let mixed = picked.slots.len() > start;
         for level in 0..LEVELS {
             self.pick_level(slab, now, level, start + most, &mut seen, picked);
         }
-        picked.slots[start..].rotate_left(bottom);
+        if mixed {
+            picked.slots[start..].sort_unstable_by_key(|at| (slab[*at].level(), slab[*at].order));
+        }
     }
 
     fn pick_level(

@@ -118,8 +118,8 @@ end
 local ALONE = {}
 for level = 0, 8 do ALONE[2 ^ level] = level end
 
--- Up to `most` jobs of those levels that may have some; the first `from_below` are looked for from below, and go behind the
--- others. Answers how many, and the levels that may still have some.
+-- Up to `most` jobs of those levels that may have some; the first `from_below` are looked for from below, and go where
+-- they belong among the others. Answers how many, and the levels that may still have some.
 local function take(fair, levels, from_below, most)
   local before = #ids
   local only = ALONE[levels]
@@ -136,11 +136,20 @@ local function take(fair, levels, from_below, most)
   walk(8, 0, -1, before + math.min(from_below, most))
   local below = #ids - before
   walk(0, 8, 1, before + most)
-  if below > 0 and #ids > before + below then
-    for _, list in ipairs({ids, records}) do
-      local turned = {unpack(list, before + 1, before + below)}
-      for i = before + below + 1, #list do list[i - below] = list[i] end
-      for i, each in ipairs(turned) do list[#list - below + i] = each end
+  if below > 0 then
+    -- By priority, each in the order in which it was picked: what came from below is the first of its own.
+    local places = {}
+    for i = before + 1, #ids do
+      local level = records[i]:byte(3)
+      places[level] = places[level] or {}
+      table.insert(places[level], {ids[i], records[i]})
+    end
+    local at = before
+    for level = 0, 8 do
+      for _, job in ipairs(places[level] or {}) do
+        at = at + 1
+        ids[at], records[at] = job[1], job[2]
+      end
     end
   end
   return #ids - before, levels
