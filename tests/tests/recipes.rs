@@ -9,7 +9,8 @@ use jobwire_tests::{
 };
 use tonic::{Code, client::Grpc, transport::Channel};
 
-const PAGES: [&str; 3] = ["README.md", "docs/by-hand.md", "docs/schedules.md"];
+const PAGES: [&str; 5] =
+    ["README.md", "docs/by-hand.md", "docs/schedules.md", "docs/unique-jobs.md", "docs/retries.md"];
 /// Stands in for the token that a reader copies from an answer.
 const TOKEN: &str = "AaING48DcAC6L6wcNFM3cz178ryjI3uo";
 /// Longest that a recipe is let wait for jobs that nobody works on here.

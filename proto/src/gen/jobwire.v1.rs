@@ -493,8 +493,8 @@ pub struct Unique {
     #[prost(enumeration = "UniqueScope", tag = "2")]
     pub scope: i32,
     /// At most 10 years. With UNIQUE_SCOPE_FOR_TTL, where it is required: how long the key is held, counted from enqueue.
-    /// With UNIQUE_CONFLICT_DEBOUNCE and another scope: newcomers move the start no further than this long after the
-    /// existing job's creation, so that a steady stream of them cannot put it off for ever; unset = as far as they like.
+    /// With UNIQUE_CONFLICT_DEBOUNCE, whatever the scope: the newcomer moves the start no further than this long after the
+    /// existing job's creation, so that a steady stream of them cannot put it off for ever; unset = as far as it likes.
     /// Refused with anything else (INVALID_FIELD).
     #[prost(message, optional, tag = "3")]
     pub ttl: ::core::option::Option<::prost_types::Duration>,

@@ -3,8 +3,8 @@ use super::{Accepted, Engine, EnqueueError, Enqueued, Inner, JobError, admit, cl
 use crate::{
     model::{
         ids::{JobId, QueueName},
-        job::{Conflict, JobSpec, Parts, Payload},
-        op::{Act, Guard, HeldBy, KeyKind, NewJob, Op, Put, Verdict},
+        job::{Conflict, JobSpec, Parts, Payload, Start},
+        op::{Act, Guard, HeldBy, Hold, KeyKind, NewJob, Op, Put, Verdict},
         policy::Defaults,
         state::{State, StateSet},
     },
@@ -19,6 +19,8 @@ struct Wish {
     queue: QueueName,
     kind: QueueName,
     conflict: Conflict,
+    /// How long after the holder's creation a debounce may move its start.
+    within_ms: Option<i64>,
     payload: Option<Payload>,
 }
 
@@ -61,10 +63,11 @@ impl Inner {
         let mut wishes = Vec::with_capacity(jobs.len());
         let mut admitted = Vec::with_capacity(jobs.len());
         for spec in jobs {
-            let conflict = spec.unique.as_ref().map_or(Conflict::Keep, |unique| unique.conflict);
+            let (conflict, within_ms) =
+                spec.unique.as_ref().map_or((Conflict::Keep, None), |unique| (unique.conflict, unique.within_ms));
             // Only what replaces has to be looked at again.
-            let payload = if conflict == Conflict::Replace { spec.payload.clone() } else { None };
-            wishes.push(Wish { queue: spec.queue().clone(), kind: spec.kind.clone(), conflict, payload });
+            let payload = if replaces(conflict) { spec.payload.clone() } else { None };
+            wishes.push(Wish { queue: spec.queue().clone(), kind: spec.kind.clone(), conflict, within_ms, payload });
             let blocked = !spec.depends_on.is_empty();
             let job = self.admit(spec, now_ms);
             // A job that waits for others is its own workflow.
@@ -125,6 +128,11 @@ impl Inner {
                 }
             }
         }
+        // The key is another's for a time, whatever that job does: there is no end to wait for.
+        if let (Conflict::KeepLast, Put::Held { by, job: Some(holder), .. }) = (wish.conflict, &put) {
+            let HeldBy { state, ready_ms, .. } = *holder;
+            return Ok(Enqueued { id: *by, status: Accepted::Kept, state, ready_ms });
+        }
         Err(StoreError::Unavailable(format!("the holder of the key of job {id} changes over and over")).into())
     }
 
@@ -144,7 +152,7 @@ impl Inner {
             (KeyKind::Idempotency, _) => Ok(answer(Accepted::Duplicate)),
             (KeyKind::Unique, Conflict::Keep) => Ok(answer(Accepted::Kept)),
             (KeyKind::Unique, Conflict::Reject) => Err(EnqueueError::UniqueConflict(by)),
-            (KeyKind::Unique, Conflict::Replace | Conflict::Debounce) => {
+            (KeyKind::Unique, Conflict::Replace | Conflict::Debounce | Conflict::KeepLast) => {
                 if holder.is_none_or(|holder| !StateSet::WAITING.has(holder.state)) {
                     return Ok(answer(Accepted::Kept));
                 }
@@ -162,10 +170,21 @@ impl Inner {
         };
         let meta = &holder.meta;
         if meta.delivery > 0 || !StateSet::WAITING.has(meta.state) {
+            // Handed out since: who keeps the last waits behind it now.
+            if job.unique.is_some_and(|unique| unique.hold == Hold::KeepLast) {
+                return Ok(Resolved::Again);
+            }
             let kept = Enqueued { id: by, status: Accepted::Kept, state: meta.state, ready_ms: meta.ready_ms };
             return Ok(Resolved::Answer(kept));
         }
-        let replaces = wish.conflict == Conflict::Replace;
+        let replaces = replaces(wish.conflict);
+        let start = match wish.within_ms {
+            None => job.start,
+            Some(within_ms) => {
+                let latest_ms = meta.create_ms.saturating_add(within_ms);
+                Start::At(admit::starts_at(job.start, self.wall_ms()).min(latest_ms))
+            }
+        };
         let body = match self.edited(&holder, |_, task| {
             if replaces {
                 task.payload.clone_from(&wish.payload);
@@ -178,20 +197,24 @@ impl Inner {
         let act = Act::Patch {
             queue: None,
             priority: None,
-            start: Some(job.start),
+            start: Some(start),
             body: body.map(|body| body.encode()),
             content: replaces.then_some(job.content),
         };
         let verdicts = self.apply(vec![Op { id: by, guard: Guard::Version(meta.version), act }]).await?;
         match verdicts.into_iter().next() {
             Some(Verdict::Done(facts)) => {
-                let ready_ms = admit::starts_at(job.start, self.wall_ms());
+                let ready_ms = admit::starts_at(start, self.wall_ms());
                 let answer = Enqueued { id: by, status: Accepted::Replaced, state: facts.state, ready_ms };
                 Ok(Resolved::Answer(answer))
             }
             _ => Ok(Resolved::Again),
         }
     }
+}
+
+fn replaces(conflict: Conflict) -> bool {
+    matches!(conflict, Conflict::Replace | Conflict::KeepLast)
 }
 
 fn has_keys(job: &NewJob) -> bool {

@@ -12,7 +12,7 @@ use crate::{
     model::{
         ids::{JobId, LeaseToken},
         job::{JobSpec, Meta, Parts},
-        op::{Effect, Guard, NewJob, Op, Verdict},
+        op::{Effect, Guard, Op, Verdict},
         policy::Policy,
         state::State,
         worker::{Ended, Rejection, RejectionReason, Report},
@@ -134,7 +134,7 @@ impl Inner {
             let proposal = spec.id.unwrap_or_else(|| admit::spawned(parent.id, parent.delivery, index));
             let spec = JobSpec { parent: Some(parent.id), ..spec.clone() };
             let job = self.admit(JobSpec { id: Some(proposal), ..spec }, now_ms);
-            Effect::Put(NewJob { overshoots: true, ..job })
+            Effect::Put(job.along())
         };
         specs.iter().enumerate().map(child).collect()
     }

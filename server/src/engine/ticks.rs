@@ -228,7 +228,7 @@ impl Inner {
         let tick = Some(Tick { schedule: id.clone(), fire_ms: tick_ms });
         let job = JobSpec { id: Some(tick_id(id, tick_ms)), start, tick, ..spec.job.clone() };
         // A tick that is refused would be lost: nobody asks again.
-        NewJob { overshoots: true, ..self.admit(job, self.store.wall_ms()) }
+        self.admit(job, self.store.wall_ms()).along()
     }
 
     /// Fires what waits as soon as these runs have ended, if that is soon: later on somebody else looks.

@@ -91,6 +91,8 @@ pub struct Unique {
     pub key: String,
     pub hold: Hold,
     pub conflict: Conflict,
+    /// With [`Conflict::Debounce`]: the start moves no further than so long after the holder's creation.
+    pub within_ms: Option<i64>,
 }
 
 /// What becomes of a newcomer whose key is another job's.
@@ -105,6 +107,9 @@ pub enum Conflict {
     Replace,
     /// Its start goes into the other job, if that was never handed out; else as Keep.
     Debounce,
+    /// As Replace, if the other job was never handed out; else it waits for the end of that one. Goes with
+    /// [`Hold::KeepLast`].
+    KeepLast,
 }
 
 impl JobSpec {

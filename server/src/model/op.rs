@@ -70,6 +70,20 @@ pub enum Hold {
     UntilStarted,
     /// For so many milliseconds, whatever the job does.
     For(i64),
+    /// Until the job ends; and if the key is another's that was handed out, this job waits behind it, BLOCKED, as its
+    /// successor: when the holder ends the key is its own, in the same step, and it runs.
+    KeepLast,
+}
+
+impl NewJob {
+    /// As part of another change: recorded even in a full queue, and a conflict of its key drops it.
+    pub fn along(self) -> Self {
+        let unique = self.unique.map(|unique| match unique.hold {
+            Hold::KeepLast => UniqueKey { hold: Hold::UntilFinished, ..unique },
+            _ => unique,
+        });
+        Self { overshoots: true, unique, ..self }
+    }
 }
 
 /// Which of its keys a job could not have.
@@ -94,7 +108,8 @@ pub enum Put {
     },
     /// As many jobs wait in the queue as may: nothing changed.
     QueueFull,
-    /// A key that it was to have is another job's: nothing changed.
+    /// A key that it was to have is another job's: nothing changed. With [`Hold::KeepLast`] `by` is the successor if there
+    /// is one.
     Held {
         by: JobId,
         key: KeyKind,

@@ -152,6 +152,10 @@ macro_rules! store_conformance {
             keys::a_key_for_a_time_outlives_its_job,
             keys::a_request_is_remembered_by_its_key,
             keys::a_retry_needs_its_key,
+            keys::the_last_waits_behind_the_one_at_work,
+            keys::a_successor_is_changed_and_ends_by_itself,
+            keys::the_key_passes_on_however_its_holder_ends,
+            keys::a_successor_counts_in_the_depth,
             trims::records_go_when_their_time_is_up,
             trims::the_oldest_go_when_there_are_too_many,
         }

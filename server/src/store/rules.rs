@@ -103,7 +103,7 @@ pub(super) fn new_job(now: Now, job: &NewJob, queue: u32, kind: u32) -> (Slot, L
         slot.set(flag::WATCHED, true);
     }
     match job.unique {
-        Some(UniqueKey { hash, hold: hold @ (Hold::UntilFinished | Hold::UntilStarted) }) => {
+        Some(UniqueKey { hash, hold: hold @ (Hold::UntilFinished | Hold::UntilStarted | Hold::KeepLast) }) => {
             slot.extra_mut().unique = hash;
             slot.set(flag::UNIQUE, true);
             slot.set(flag::UNTIL_STARTED, hold == Hold::UntilStarted);
@@ -112,6 +112,26 @@ pub(super) fn new_job(now: Now, job: &NewJob, queue: u32, kind: u32) -> (Slot, L
         Some(UniqueKey { hold: Hold::For(_), .. }) | None => {}
     }
     (slot, line)
+}
+
+/// A job that is put now becomes the successor of the one that has its key.
+pub(super) fn wait_behind(slot: &mut Slot) -> Line {
+    slot.state = State::Blocked;
+    slot.await_key(true);
+    Line::End
+}
+
+/// The job before it has ended: a successor has the key, and runs when its start has come.
+pub(super) fn succeed(slot: &mut Slot, now: Now) -> Line {
+    slot.await_key(false);
+    let starts = slot.ready.get();
+    if starts > now.wall_ms {
+        slot.state = State::Scheduled;
+        return Line::Time(starts);
+    }
+    slot.state = State::Ready;
+    slot.ready = Stamp::new(now.wall_ms);
+    Line::End
 }
 
 fn starts_at(now: Now, start: Start) -> i64 {
@@ -162,7 +182,9 @@ pub(super) fn check(
 pub(super) fn may(slot: &Slot, act: &Act) -> Result<(), Verdict> {
     let state = slot.state;
     let taken_back = state == State::Ready && matches!(act, Act::Extend { .. });
-    if !sources(act.kind()).has(state) || taken_back && !slot.is_open() {
+    // Only the end of the job before it opens a successor.
+    let opened = slot.awaited_key().is_some() && matches!(act, Act::Ready { .. });
+    if !sources(act.kind()).has(state) || taken_back && !slot.is_open() || opened {
         return Err(Verdict::Conflict(state));
     }
     let reruns = matches!(act, Act::Later { .. } | Act::Ready { .. });
@@ -266,6 +288,9 @@ fn finish(
             AttemptResult::Succeeded | AttemptResult::Snoozed | AttemptResult::Released | AttemptResult::Cancelled,
         )
         | None => {}
+    }
+    if slot.awaited_key().is_some() {
+        slot.await_key(false);
     }
     slot.state = to;
     slot.finish = Stamp::new(now.wall_ms);

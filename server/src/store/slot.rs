@@ -91,7 +91,8 @@ pub(in crate::store) mod flag {
     pub const LOG: u16 = 1 << 9;
     /// The job has a uniqueness key, and holds it while it has not ended.
     pub const UNIQUE: u16 = 1 << 10;
-    /// It lets go of that key when it is first handed out.
+    /// It lets go of that key when it is first handed out. Without `UNIQUE`: it has not got the key yet, and waits, BLOCKED,
+    /// for the end of the job that has.
     pub const UNTIL_STARTED: u16 = 1 << 11;
     /// The job has a fairness key: `fair` is not 0.
     pub const KEYED: u16 = 1 << 12;
@@ -112,7 +113,7 @@ pub(in crate::store) struct Extra {
     /// Wall clock; with the flag `DEADLINE`.
     pub deadline_ms: i64,
     pub cancel: Option<CancelRequest>,
-    /// With the flag `UNIQUE`.
+    /// With the flags `UNIQUE`, `UNTIL_STARTED` or both.
     pub unique: KeyHash,
     /// With the flag `WATCHED`: which flows.
     pub owners: Vec<JobId>,
@@ -264,6 +265,23 @@ impl Slot {
     pub fn held_key(&self) -> Option<KeyHash> {
         let extra = self.extra.as_ref().filter(|_| self.has(flag::UNIQUE) && !self.state.is_terminal())?;
         Some(extra.unique)
+    }
+
+    /// The uniqueness key that is its own once the job before it has ended.
+    pub fn awaited_key(&self) -> Option<KeyHash> {
+        let extra = self.extra.as_ref().filter(|_| self.has(flag::UNTIL_STARTED) && !self.has(flag::UNIQUE))?;
+        Some(extra.unique)
+    }
+
+    /// Whether there is a uniqueness key in the record: held, held once, or waited for.
+    pub fn has_key(&self) -> bool {
+        self.has(flag::UNIQUE | flag::UNTIL_STARTED)
+    }
+
+    /// From now on it waits for its key, or holds it.
+    pub fn await_key(&mut self, waits: bool) {
+        self.set(flag::UNIQUE, !waits);
+        self.set(flag::UNTIL_STARTED, waits);
     }
 
     /// Handed out: a key that was held until then is free.

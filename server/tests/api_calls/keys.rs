@@ -3,7 +3,7 @@ use jobwire_proto::v1::{self, EnqueueStatus, JobState, UniqueConflict, UniqueSco
 use prost_types::{Value, value::Kind};
 use tonic::Code;
 
-use super::harness::{Server, by_ids, job, refused, seconds, text};
+use super::harness::{Server, by_ids, job, refused, seconds, succeeded, text};
 
 fn unique(conflict: UniqueConflict, payload: &str) -> v1::JobSpec {
     let unique = v1::Unique { key: "k".into(), on_conflict: conflict.into(), ..Default::default() };
@@ -107,4 +107,59 @@ async fn a_request_that_has_a_name_is_done_once() {
     server.jobs().delete_jobs(delete).await.expect("it is deleted");
     let late = enqueue(&server, spec("{\"other\":1}")).await;
     assert_eq!((late.status(), &late.job_id), (EnqueueStatus::Duplicate, &first.job_id));
+}
+
+#[tokio::test]
+async fn a_debounce_is_bounded_by_its_ttl() {
+    let server = Server::start().await;
+    let spec = |delay: i64, ttl: Option<i64>| {
+        let mut spec = unique(UniqueConflict::Debounce, "{}");
+        spec.start = seconds(delay).map(Start::Delay);
+        spec.unique.as_mut().expect("it is unique").ttl = ttl.and_then(seconds);
+        spec
+    };
+    let first = enqueue(&server, spec(10, Some(30))).await;
+    let starts = |response: &v1::EnqueueResponse| response.schedule_time.as_ref().expect("it has a start").seconds;
+    let created = starts(&first) - 10;
+    let moved = enqueue(&server, spec(25, Some(30))).await;
+    assert_eq!(moved.status(), EnqueueStatus::Replaced);
+    assert!((created + 24..=created + 27).contains(&starts(&moved)));
+    let far = enqueue(&server, spec(1_000, Some(30))).await;
+    assert!((created + 29..=created + 31).contains(&starts(&far)), "never past creation + ttl");
+    let unbounded = enqueue(&server, spec(1_000, None)).await;
+    assert!(starts(&unbounded) >= created + 1_000);
+}
+
+#[tokio::test]
+async fn one_works_one_waits_and_the_newest_payload_runs_last() {
+    let server = Server::start().await;
+    let first = enqueue(&server, unique(UniqueConflict::KeepLast, "{\"n\":1}")).await;
+    assert_eq!(first.status(), EnqueueStatus::Created);
+    // Not handed out yet: replaced.
+    let second = enqueue(&server, unique(UniqueConflict::KeepLast, "{\"n\":2}")).await;
+    assert_eq!((second.status(), &second.job_id), (EnqueueStatus::Replaced, &first.job_id));
+    let lease = server.lease("mail").await;
+    let third = enqueue(&server, unique(UniqueConflict::KeepLast, "{\"n\":3}")).await;
+    assert_eq!((third.status(), third.state()), (EnqueueStatus::Created, JobState::Blocked));
+    assert_ne!(third.job_id, first.job_id);
+    let fourth = enqueue(&server, unique(UniqueConflict::KeepLast, "{\"n\":4}")).await;
+    assert_eq!(
+        (fourth.status(), &fourth.job_id, fourth.state()),
+        (EnqueueStatus::Replaced, &third.job_id, JobState::Blocked)
+    );
+    assert_eq!((n(&server, &first.job_id).await, n(&server, &third.job_id).await), (2.0, 4.0));
+    // Who keeps the first is told of the one that holds the key.
+    let keep = enqueue(&server, unique(UniqueConflict::Keep, "{}")).await;
+    assert_eq!((keep.status(), &keep.job_id), (EnqueueStatus::Kept, &first.job_id));
+    server.report(succeeded(lease.lease_token, None)).await;
+    assert_eq!(server.get(&third.job_id).await.state(), JobState::Ready);
+    let lease = server.lease("mail").await;
+    let fifth = enqueue(&server, unique(UniqueConflict::KeepLast, "{\"n\":5}")).await;
+    assert_eq!((fifth.status(), fifth.state()), (EnqueueStatus::Created, JobState::Blocked));
+    let cancel = v1::CancelJobsRequest { selector: by_ids(&[&fifth.job_id]), ..Default::default() };
+    server.jobs().cancel_jobs(cancel).await.expect("it is cancelled");
+    assert_eq!(server.get(&fifth.job_id).await.state(), JobState::Cancelled);
+    server.report(succeeded(lease.lease_token, None)).await;
+    let free = enqueue(&server, unique(UniqueConflict::Reject, "{}")).await;
+    assert_eq!(free.status(), EnqueueStatus::Created, "nobody holds the key");
 }

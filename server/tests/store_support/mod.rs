@@ -45,11 +45,16 @@ fn bound() -> impl Strategy<Value = Option<i64>> {
     option::weighted(0.2, 0i64..30_000)
 }
 
+/// Which of two uniqueness keys, and whether the last is kept.
+fn unique() -> impl Strategy<Value = Option<(bool, bool)>> {
+    option::weighted(0.3, any::<(bool, bool)>())
+}
+
 fn call(fair: impl Strategy<Value = u8> + 'static) -> impl Strategy<Value = Call> {
     prop_oneof![
-        6 => (any::<u8>(), -4i8..=4, option::weighted(0.3, delay()), bound(), bound(), fair, any::<u8>())
-            .prop_map(|(queue, priority, start, expire_ms, total_ms, fair, n)| {
-                Call::Put { queue, priority, start, expire_ms, total_ms, fair, n }
+        6 => (any::<u8>(), -4i8..=4, option::weighted(0.3, delay()), bound(), bound(), (fair, unique()), any::<u8>())
+            .prop_map(|(queue, priority, start, expire_ms, total_ms, (fair, unique), n)| {
+                Call::Put { queue, priority, start, expire_ms, total_ms, fair, unique, n }
             }),
         1 => (any::<u16>(), any::<bool>()).prop_map(|(job, same)| Call::Repeat { job, same }),
         7 => (any::<u8>(), any::<u8>(), any::<u8>(), option::weighted(0.2, 0u16..200), 1i64..10_000, any::<bool>())

@@ -64,6 +64,10 @@ pub fn node_job(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
         }
         Some(job_spec::Expiration::ExpireTime(at)) => Some(Expiry::At(expire_time(ctx, start, &at)?)),
     };
+    let keeps_last = |unique: &v1::Unique| unique.on_conflict == v1::UniqueConflict::KeepLast as i32;
+    if spec.unique.as_ref().is_some_and(keeps_last) && !spec.depends_on.is_empty() {
+        return Err(ApiError::field("depends_on", "does not go with UNIQUE_CONFLICT_KEEP_LAST"));
+    }
     Ok(JobSpec {
         id: match spec.id.as_str() {
             "" => None,
@@ -110,24 +114,31 @@ pub fn node_job(ctx: Ctx<'_>, spec: v1::JobSpec) -> Parsed<JobSpec> {
 fn unique(ctx: Ctx<'_>, asked: v1::Unique) -> Parsed<Unique> {
     key("key", &asked.key)?;
     let scope = choice(ctx, "scope", asked.scope, |scope: v1::UniqueScope| scope)?;
-    let hold = match (scope, &asked.ttl) {
-        (v1::UniqueScope::Unspecified | v1::UniqueScope::UntilFinished, None) => Hold::UntilFinished,
-        (v1::UniqueScope::UntilStarted, None) => Hold::UntilStarted,
-        (v1::UniqueScope::ForTtl, Some(ttl)) => Hold::For(positive_span("ttl", ttl, ctx.limits.delay_ms)?),
-        (v1::UniqueScope::ForTtl, None) => return Err(ApiError::field("ttl", "is required with UNIQUE_SCOPE_FOR_TTL")),
-        (_, Some(_)) => return Err(ApiError::field("ttl", "goes with UNIQUE_SCOPE_FOR_TTL only")),
-    };
     let conflict = choice(ctx, "on_conflict", asked.on_conflict, |conflict| match conflict {
         v1::UniqueConflict::Unspecified | v1::UniqueConflict::Keep => Conflict::Keep,
         v1::UniqueConflict::Reject => Conflict::Reject,
         v1::UniqueConflict::Replace => Conflict::Replace,
         v1::UniqueConflict::Debounce => Conflict::Debounce,
-        v1::UniqueConflict::KeepLast => Conflict::Keep,
+        v1::UniqueConflict::KeepLast => Conflict::KeepLast,
     })?;
-    if asked.on_conflict == v1::UniqueConflict::KeepLast as i32 {
-        return Err(ApiError::disabled_field("on_conflict"));
-    }
-    Ok(Unique { key: asked.key, hold, conflict })
+    let ttl_ms = asked.ttl.map(|ttl| positive_span("ttl", &ttl, ctx.limits.delay_ms)).transpose()?;
+    let hold = match (scope, ttl_ms, conflict) {
+        (v1::UniqueScope::ForTtl, None, _) => {
+            return Err(ApiError::field("ttl", "is required with UNIQUE_SCOPE_FOR_TTL"));
+        }
+        (v1::UniqueScope::ForTtl | v1::UniqueScope::UntilStarted, _, Conflict::KeepLast) => {
+            return Err(ApiError::field("scope", "must be UNIQUE_SCOPE_UNTIL_FINISHED with UNIQUE_CONFLICT_KEEP_LAST"));
+        }
+        (v1::UniqueScope::ForTtl, Some(ttl_ms), _) => Hold::For(ttl_ms),
+        (_, Some(_), Conflict::Keep | Conflict::Reject | Conflict::Replace | Conflict::KeepLast) => {
+            return Err(ApiError::field("ttl", "goes with UNIQUE_SCOPE_FOR_TTL or UNIQUE_CONFLICT_DEBOUNCE only"));
+        }
+        (v1::UniqueScope::Unspecified | v1::UniqueScope::UntilFinished, _, Conflict::KeepLast) => Hold::KeepLast,
+        (v1::UniqueScope::Unspecified | v1::UniqueScope::UntilFinished, _, _) => Hold::UntilFinished,
+        (v1::UniqueScope::UntilStarted, _, _) => Hold::UntilStarted,
+    };
+    let within_ms = ttl_ms.filter(|_| conflict == Conflict::Debounce);
+    Ok(Unique { key: asked.key, hold, conflict, within_ms })
 }
 
 fn idempotency(named: String, ttl: Option<&prost_types::Duration>) -> Parsed<Option<(String, i64)>> {

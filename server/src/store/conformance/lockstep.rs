@@ -7,7 +7,10 @@ use crate::{
     model::{
         ids::{JobId, Shard},
         job::{AttemptResult, LogLine, Meta, Outcome, Parts, Progress, Record, Start},
-        op::{Act, Claim, Claimed, DocChange, Due, DueKind, Effect, Guard, ListQuery, NewJob, Op, Throttle, fair_key},
+        op::{
+            Act, Claim, Claimed, DocChange, Due, DueKind, Effect, Guard, Hold, ListQuery, NewJob, Op, Throttle,
+            UniqueKey, fair_key,
+        },
         queue::{Bounds, KeyBounds, Pause, QueueChange, QueueConfig, QueueFacts, Rate},
         state::{State, StateSet},
     },
@@ -30,6 +33,8 @@ pub enum Call {
         total_ms: Option<i64>,
         /// A fairness key; 0 = none.
         fair: u8,
+        /// Which of two keys, and whether the last is kept.
+        unique: Option<(bool, bool)>,
         n: u8,
     },
     /// Again, with the same or other content.
@@ -156,7 +161,7 @@ fn start(start: Option<i64>) -> Start {
 
 async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Memory, at: &str) {
     match call {
-        Call::Put { queue: number, priority, start: delay, expire_ms, total_ms, fair, n } => {
+        Call::Put { queue: number, priority, start: delay, expire_ms, total_ms, fair, unique, n } => {
             let jobs: Vec<NewJob> = (0..=n % 4)
                 .map(|_| NewJob {
                     priority: *priority,
@@ -164,6 +169,10 @@ async fn apply(call: &Call, model: &mut Kit, subject: &mut Kit, memory: &mut Mem
                     expire_ms: expire_ms.map_or(0, |ms| model.wall_ms() + ms),
                     deadline_ms: total_ms.map_or(0, |ms| model.wall_ms() + ms),
                     fair: if *fair == 0 { 0 } else { fair_key(&key(*fair)) },
+                    unique: unique.map(|(which, last)| UniqueKey {
+                        hash: [number % QUEUES.len() as u8 * 2 + u8::from(which) + 1; 16],
+                        hold: if last { Hold::KeepLast } else { Hold::UntilFinished },
+                    }),
                     ..model.job(queue(*number))
                 })
                 .collect();

@@ -49,21 +49,30 @@ impl Machine {
         {
             return Verdict::KeyTaken(other);
         }
-        let held = slot.held_key();
+        let (held, awaited) = (slot.held_key(), slot.awaited_key());
         let before = slot.state;
         let queue = named(&op.act).cloned().map(|queue| self.queue_number(&queue, out));
         let by_token = matches!(op.guard, Guard::Token(_));
         self.detach(now, at);
         let change = rules::act(&mut self.slab[at], now, by_token, op.act, queue);
         let now_held = self.slab[at].held_key().filter(|_| !change.deleted);
-        match (held, now_held) {
-            (Some(key), None) => self.keys.release(key, op.id),
-            (None, Some(key)) => self.keys.take(key, Holder { id: op.id, until_ms: None }),
-            _ => {}
+        if let Some(key) = awaited.filter(|_| change.deleted || self.slab[at].awaited_key().is_none()) {
+            self.keys.give_up(key, op.id);
         }
+        let heir = match (held, now_held) {
+            (Some(key), None) => self.keys.release(key, op.id).map(|heir| (key, heir)),
+            (None, Some(key)) => {
+                self.keys.take(key, Holder { id: op.id, until_ms: None });
+                None
+            }
+            _ => None,
+        };
         if change.deleted {
             let facts = rules::facts(&self.slab[at], before, true);
             self.forget(at, out);
+            if let Some((key, heir)) = heir {
+                self.succeed(now, key, heir, out);
+            }
             return Verdict::Done(facts);
         }
         if change.stopping {
@@ -77,6 +86,9 @@ impl Machine {
             self.throttle(now, at, what, until_ms, out);
         }
         let facts = rules::facts(&self.slab[at], before, false);
+        if let Some((key, heir)) = heir {
+            self.succeed(now, key, heir, out);
+        }
         for effect in effects {
             match effect {
                 Effect::Put(job) => drop(self.put_one(now, job, out)),

@@ -57,7 +57,7 @@ impl Encoder {
         if let Some(extra) = slot.extra.as_deref() {
             let rare = Rare { crashes: extra.crashes, expire_ms: extra.expire_ms, cancel: extra.cancel.clone() };
             self.spell(&rare);
-            if slot.has(flag::UNIQUE) {
+            if slot.has_key() {
                 self.spell(&extra.unique);
             }
             if slot.has(flag::DEADLINE) {
@@ -163,7 +163,7 @@ fn fields(row: u64, value: &[u8]) -> Option<Slot> {
     if !from.0.is_empty() {
         let (rare, rest): (Rare, &[u8]) = postcard::take_from_bytes(from.0).ok()?;
         let Rare { crashes, expire_ms, cancel } = rare;
-        let (unique, rest): (KeyHash, _) = optional(slot.has(flag::UNIQUE), rest)?;
+        let (unique, rest): (KeyHash, _) = optional(slot.has_key(), rest)?;
         let (deadline_ms, rest) = optional(slot.has(flag::DEADLINE), rest)?;
         let (owners, rest) = optional(slot.has(flag::WATCHED), rest)?;
         if !rest.is_empty() {
@@ -302,8 +302,8 @@ mod tests {
     #[test]
     fn keys_and_deadlines_read_back() {
         let mut encoder = Encoder::default();
-        for flags in [flag::UNIQUE, flag::DEADLINE, flag::UNIQUE | flag::DEADLINE] {
-            let unique = if flags & flag::UNIQUE == 0 { KeyHash::default() } else { [5; 16] };
+        for flags in [flag::UNIQUE, flag::UNTIL_STARTED, flag::DEADLINE, flag::UNIQUE | flag::DEADLINE] {
+            let unique = if flags == flag::DEADLINE { KeyHash::default() } else { [5; 16] };
             let deadline_ms = if flags & flag::DEADLINE == 0 { 0 } else { 70 };
             let slot = Slot { flags, ..slot(Some(Extra { unique, deadline_ms, ..rare() })) };
             let read = read_meta(7, &encoder.meta(&slot)).expect("it was just written");

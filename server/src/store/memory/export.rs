@@ -261,6 +261,9 @@ impl Machine {
         if let Some(key) = slot.held_key() {
             self.keys.take(key, Holder { id: slot.id, until_ms: None });
         }
+        if let Some(key) = slot.awaited_key() {
+            self.keys.wait(key, slot.id);
+        }
         let row = self.next_row as u64;
         self.next_row += 1;
         let mut keep = |table, sub, bytes| out.writes.push(Write::Set(Key::Job { table, row, sub }, bytes));

@@ -1,7 +1,7 @@
 //! Uniqueness and idempotency keys. A job holds its uniqueness key itself: the entry changes in the step that changes the
 //! job. Keys that are held for a time are remembered by themselves, because they may outlive their job.
 //!
-//! I12: one holder per key.
+//! I12: one holder per key, and at most one successor.
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
         op::{HeldBy, Hold, KeyHash, KeyKind, NewJob, Put, UniqueKey},
         time::Now,
     },
-    store::slot::Slot,
+    store::{rules, slot::Slot},
 };
 
 /// Ended keys that are forgotten with a put.
@@ -32,6 +32,8 @@ pub(super) struct Holder {
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     held: HashMap<KeyHash, Holder, hashbrown::DefaultHashBuilder>,
+    /// Who waits for the key of a job that has it itself: at most one.
+    successors: HashMap<KeyHash, JobId, hashbrown::DefaultHashBuilder>,
     ends: BTreeSet<(i64, KeyHash)>,
 }
 
@@ -51,11 +53,34 @@ impl Keys {
         }
     }
 
-    /// Lets go of a key that the job itself holds.
-    pub fn release(&mut self, key: KeyHash, id: JobId) {
-        if self.held.get(&key) == Some(&Holder { id, until_ms: None }) {
-            self.held.remove(&key);
+    /// Lets go of a key that the job itself holds: whose it is then.
+    pub fn release(&mut self, key: KeyHash, id: JobId) -> Option<JobId> {
+        if self.held.get(&key) != Some(&Holder { id, until_ms: None }) {
+            return None;
         }
+        self.held.remove(&key);
+        self.successors.remove(&key)
+    }
+
+    /// Who waits for the key.
+    pub fn successor(&self, key: KeyHash) -> Option<JobId> {
+        self.successors.get(&key).copied()
+    }
+
+    /// The job waits for the key.
+    pub fn wait(&mut self, key: KeyHash, id: JobId) {
+        self.successors.insert(key, id);
+    }
+
+    /// The job waits for the key no more.
+    pub fn give_up(&mut self, key: KeyHash, id: JobId) {
+        if self.successor(key) == Some(id) {
+            self.successors.remove(&key);
+        }
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.successors.len()
     }
 
     /// Keys that are held for a time, by their ends, after this one: end, key, holder.
@@ -75,12 +100,14 @@ impl Keys {
 }
 
 impl Machine {
-    /// The answer to a job that cannot have one of its keys.
-    pub(super) fn check_keys(&self, now: Now, job: &NewJob) -> Option<Put> {
+    /// Whether the job has to wait for its key; or the answer, if it cannot have one of its keys.
+    pub(super) fn check_keys(&self, now: Now, job: &NewJob) -> Result<bool, Put> {
         let idempotency = job.idempotency.map(|(hash, _)| (KeyKind::Idempotency, hash));
-        let unique = job.unique.map(|unique| (KeyKind::Unique, unique.hash));
-        idempotency.into_iter().chain(unique).find_map(|(key, hash)| {
-            let by = self.keys.holder(now, hash)?;
+        let waits = self.waits_behind(now, job);
+        let unique = job.unique.filter(|_| !waits).map(|unique| (KeyKind::Unique, unique.hash));
+        let held = idempotency.into_iter().chain(unique).find_map(|(key, hash)| {
+            let last = key == KeyKind::Unique && job.unique.is_some_and(|unique| unique.hold == Hold::KeepLast);
+            let by = self.keys.successor(hash).filter(|_| last).or(self.keys.holder(now, hash))?;
             let slot = self.ids.find(&self.slab, by).map(|at| &self.slab[at]);
             let held = |slot: &Slot| HeldBy {
                 state: slot.state,
@@ -88,11 +115,32 @@ impl Machine {
                 same: slot.content == job.content,
             };
             Some(Put::Held { by, key, job: slot.map(held) })
-        })
+        });
+        held.map_or(Ok(waits), Err)
     }
 
-    /// A job that was recorded takes its keys.
-    pub(super) fn take_keys(&mut self, now: Now, job: &NewJob, out: &mut Output) {
+    /// Whether the job is the successor of one that was handed out.
+    fn waits_behind(&self, now: Now, job: &NewJob) -> bool {
+        let Some(UniqueKey { hash, hold: Hold::KeepLast }) = job.unique else { return false };
+        let own = |id| self.keys.held.get(&hash) == Some(&Holder { id, until_ms: None });
+        let holder = self.keys.holder(now, hash).filter(|id| own(*id) && self.keys.successor(hash).is_none());
+        let at = holder.and_then(|id| self.ids.find(&self.slab, id));
+        at.is_some_and(|at| self.slab[at].delivery > 0)
+    }
+
+    /// The job that held a key has ended: its successor has it, and runs.
+    pub(super) fn succeed(&mut self, now: Now, key: KeyHash, heir: JobId, out: &mut Output) {
+        let Some(at) = self.ids.find(&self.slab, heir) else { return };
+        self.detach(now, at);
+        let line = rules::succeed(&mut self.slab[at], now);
+        self.keys.take(key, Holder { id: heir, until_ms: None });
+        self.stand(at, line);
+        self.touch(at, out);
+        self.attach(now, at, out);
+    }
+
+    /// A job that was recorded takes its keys, or waits for one.
+    pub(super) fn take_keys(&mut self, now: Now, job: &NewJob, waits: bool, out: &mut Output) {
         if job.unique.is_none() && job.idempotency.is_none() {
             return;
         }
@@ -104,6 +152,7 @@ impl Machine {
             Some(UniqueKey { hash, hold: Hold::For(ms) }) => {
                 self.remember_key(hash, job.id, now.wall_ms.saturating_add(ms), out);
             }
+            Some(UniqueKey { hash, .. }) if waits => self.keys.wait(hash, job.id),
             Some(UniqueKey { hash, .. }) => self.keys.take(hash, Holder { id: job.id, until_ms: None }),
             None => {}
         }

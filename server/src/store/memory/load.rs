@@ -120,6 +120,9 @@ impl Machine {
             if let Some(key) = slot.held_key() {
                 self.keys.take(key, Holder { id: slot.id, until_ms: None });
             }
+            if let Some(key) = slot.awaited_key() {
+                self.keys.wait(key, slot.id);
+            }
             lists.entry((slot.queue, slot.state, level)).or_default().push(Spot::new(slot.order, at));
             match slot.state {
                 State::Running => {

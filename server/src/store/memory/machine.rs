@@ -97,11 +97,12 @@ impl Machine {
     }
 
     pub(super) fn put_one(&mut self, now: Now, job: NewJob, out: &mut Output) -> Put {
-        if (job.unique.is_some() || job.idempotency.is_some())
-            && self.ids.find(&self.slab, job.id).is_none()
-            && let Some(held) = self.check_keys(now, &job)
-        {
-            return held;
+        let mut waits = false;
+        if (job.unique.is_some() || job.idempotency.is_some()) && self.ids.find(&self.slab, job.id).is_none() {
+            match self.check_keys(now, &job) {
+                Ok(behind) => waits = behind,
+                Err(held) => return held,
+            }
         }
         if !job.overshoots && self.is_full(&job) {
             return Put::QueueFull;
@@ -112,7 +113,10 @@ impl Machine {
         }
         let queue = self.queue_number(&job.queue, out);
         let kind = self.kind_number(&job.kind, out);
-        let (mut slot, line) = rules::new_job(now, &job, queue, kind);
+        let (mut slot, mut line) = rules::new_job(now, &job, queue, kind);
+        if waits {
+            line = rules::wait_behind(&mut slot);
+        }
         slot.row = Stamp::new(self.next_row);
         let at = self.slab.insert(slot);
         self.stand(at, line);
@@ -121,7 +125,7 @@ impl Machine {
         out.writes.push(Write::Set(Key::Job { table: Table::Body, row, sub: 0 }, job.body.clone()));
         self.write_meta(at, out);
         self.attach(now, at, out);
-        self.take_keys(now, &job, out);
+        self.take_keys(now, &job, waits, out);
         Put::Created { state: self.slab[at].state, ready_ms: self.slab[at].ready.get() }
     }
 

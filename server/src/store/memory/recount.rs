@@ -69,6 +69,20 @@ impl Machine {
                 expect(holder == Some(slot.id), &|| format!("{} does not hold its uniqueness key", slot.id));
             }
         }
+        let mut waiting = 0;
+        for (_, slot) in self.slab.iter() {
+            if let Some(key) = slot.awaited_key() {
+                waiting += 1;
+                let own = self.keys.successor(key) == Some(slot.id) && slot.state == State::Blocked;
+                let behind = self.keys.holder(crate::model::time::Now::default(), key).is_some();
+                expect(own && behind, &|| {
+                    format!("{} waits for a uniqueness key that nobody will leave to it", slot.id)
+                });
+            }
+        }
+        expect(waiting == self.keys.waiting(), &|| {
+            format!("successors: {waiting} found, {} kept", self.keys.waiting())
+        });
         expect(held == self.keys.len(), &|| format!("keys: {held} found, {} held", self.keys.len()));
         let mut strands: HashMap<(u32, FairKey), (usize, usize)> = HashMap::new();
         for (at, slot) in self.slab.iter() {

@@ -120,6 +120,24 @@ impl Core {
         if expected != held {
             wrong.push(format!("{expected} jobs hold a uniqueness key, {held} have an entry"));
         }
+        let mut pipe = Pipeline::new();
+        pipe.cmd("HGETALL").arg(self.layout.key(shard, "us"));
+        let answers = self.run(shard, pipe).await?;
+        let mut waiting = 0;
+        for (key, heir) in super::docs::pairs(&answers[0])? {
+            let (key, heir) = (value::bytes(key)?, value::id(heir)?);
+            match jobs.get(&heir).filter(|slot| slot.state == State::Blocked).and_then(Slot::awaited_key) {
+                Some(own) if own == key.as_ref() => waiting += 1,
+                _ => wrong.push(format!("{heir} does not wait for a uniqueness key that is kept for it")),
+            }
+            if !jobs.values().any(|slot| slot.held_key().is_some_and(|held| held == key.as_ref())) {
+                wrong.push(format!("{heir} waits for a uniqueness key that nobody holds"));
+            }
+        }
+        let expected = jobs.values().filter(|slot| slot.awaited_key().is_some()).count();
+        if expected != waiting {
+            wrong.push(format!("{expected} jobs wait for a uniqueness key, {waiting} have an entry"));
+        }
         Ok(wrong)
     }
 

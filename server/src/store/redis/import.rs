@@ -186,6 +186,9 @@ impl Page<'_> {
         if let Some(key) = slot.held_key() {
             self.set("u", &key, &Bytes::copy_from_slice(id.as_bytes()));
         }
+        if let Some(key) = slot.awaited_key() {
+            self.set("us", &key, &Bytes::copy_from_slice(id.as_bytes()));
+        }
         self.stand(&slot, job.place);
         for (key, at) in [
             ("c", slot.cancel_deadline().filter(|_| slot.state == State::Running)),

@@ -87,6 +87,9 @@ impl Step {
             (None, Some(key)) => step.add("K", key.to_vec()),
             _ => {}
         }
+        if let (Some(key), None) = (before.awaited_key(), slot.awaited_key()) {
+            step.add("w", key.to_vec());
+        }
         if change.stopping {
             step.add("c", Bytes::new());
         }
@@ -213,6 +216,9 @@ impl Step {
         }
         if let Some(key) = slot.held_key() {
             self.add("k", key.to_vec());
+        }
+        if let Some(key) = slot.awaited_key() {
+            self.add("w", key.to_vec());
         }
         self.add("dj", Bytes::new());
         for (what, had) in [("dr", flag::OUTCOME), ("dp", flag::PROGRESS), ("dk", flag::CHECKPOINT)] {

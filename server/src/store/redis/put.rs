@@ -15,6 +15,7 @@ use crate::{
     model::{
         ids::{Name, Shard},
         op::{HeldBy, Hold, KeyKind, NewJob, Put},
+        state::State,
         time::Now,
     },
     store::{
@@ -88,6 +89,7 @@ fn push_keys(args: &mut Vec<Bytes>, now: Now, place: usize, job: &NewJob) {
     let unique = job.unique.map(|unique| match unique.hold {
         Hold::For(ms) => ("2", unique.hash, Some(ms)),
         Hold::UntilFinished | Hold::UntilStarted => ("2", unique.hash, None),
+        Hold::KeepLast => ("3", unique.hash, None),
     });
     for (kind, hash, ms) in idempotency.into_iter().chain(unique) {
         let ends = ms.map(|ms| now.wall_ms.saturating_add(ms).to_string());
@@ -101,6 +103,7 @@ fn push_keys(args: &mut Vec<Bytes>, now: Now, place: usize, job: &NewJob) {
 fn answer(answer: &Value, slot: Slot) -> Result<Put, StoreError> {
     match answer {
         Value::Int(1) => Ok(Put::QueueFull),
+        Value::Int(2) => Ok(Put::Created { state: State::Blocked, ready_ms: slot.ready.get() }),
         Value::Int(0) => Ok(Put::Created { state: slot.state, ready_ms: slot.ready.get() }),
         Value::Array(held) => {
             let [key, by, record] = &held[..] else { return Err(value::unexpected(answer)) };

@@ -69,7 +69,7 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         && slot.finish == Stamp::default()
         && purge == Stamp::default()
         && slot.token == 0
-        && !slot.has(flag::UNIQUE)
+        && !slot.has_key()
         && !slot.has(flag::KEYED)
         && !slot.has(flag::DEADLINE)
         && !slot.has(flag::WATCHED)
@@ -98,7 +98,7 @@ pub(super) fn encode(slot: &Slot) -> Bytes {
         out.put_slice(&slot.finish.bytes());
         out.put_slice(&purge.bytes());
         out.put_u64_le(slot.token);
-        if slot.has(flag::UNIQUE) {
+        if slot.has_key() {
             out.extend_from_slice(&slot.extra.as_ref().map_or_else(KeyHash::default, |extra| extra.unique));
         }
         if slot.has(flag::KEYED) {
@@ -151,7 +151,7 @@ fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
         slot.finish = from.stamp()?;
         slot.until = from.stamp()?;
         slot.token = from.u64()?;
-        let unique = if slot.has(flag::UNIQUE) { from.take()? } else { KeyHash::default() };
+        let unique = if slot.has_key() { from.take()? } else { KeyHash::default() };
         slot.fair = if slot.has(flag::KEYED) { FairKey::from_be_bytes(from.take()?) } else { 0 };
         let mut deadline_ms = 0;
         if slot.has(flag::DEADLINE) {
@@ -161,7 +161,7 @@ fn fields(id: JobId, bytes: &[u8]) -> Option<Slot> {
         let owners = if slot.has(flag::WATCHED) { owners(&mut from)? } else { Vec::new() };
         let rest: Rest = if from.0.is_empty() { Rest::default() } else { postcard::from_bytes(from.0).ok()? };
         let extra = Extra { crashes, expire_ms, deadline_ms, cancel: rest.cancel, unique, owners, ..Extra::default() };
-        slot.extra = (extra != Extra::default()).then(|| Box::new(extra));
+        slot.extra = (slot.has_key() || extra != Extra::default()).then(|| Box::new(extra));
     } else if format != FRESH || !from.0.is_empty() {
         return None;
     }

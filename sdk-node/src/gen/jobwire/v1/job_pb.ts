@@ -290,8 +290,8 @@ export type Unique = Message<"jobwire.v1.Unique"> & {
 
   /**
    * At most 10 years. With UNIQUE_SCOPE_FOR_TTL, where it is required: how long the key is held, counted from enqueue.
-   * With UNIQUE_CONFLICT_DEBOUNCE and another scope: newcomers move the start no further than this long after the
-   * existing job's creation, so that a steady stream of them cannot put it off for ever; unset = as far as they like.
+   * With UNIQUE_CONFLICT_DEBOUNCE, whatever the scope: the newcomer moves the start no further than this long after the
+   * existing job's creation, so that a steady stream of them cannot put it off for ever; unset = as far as it likes.
    * Refused with anything else (INVALID_FIELD).
    *
    * @generated from field: google.protobuf.Duration ttl = 3;

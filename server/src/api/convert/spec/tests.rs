@@ -134,7 +134,10 @@ fn keys() {
     let unique =
         |change: fn(&mut v1::Unique)| move |spec: &mut v1::JobSpec| change(spec.unique.get_or_insert_default());
     let whole = good(unique(|_| ())).unique.expect("it is asked for");
-    assert_eq!(whole, Unique { key: String::new(), hold: Hold::UntilFinished, conflict: Conflict::Keep });
+    assert_eq!(
+        whole,
+        Unique { key: String::new(), hold: Hold::UntilFinished, conflict: Conflict::Keep, within_ms: None }
+    );
     let asked = good(unique(|u| {
         u.key = "x".repeat(256);
         u.set_scope(v1::UniqueScope::ForTtl);
@@ -148,6 +151,26 @@ fn keys() {
     assert_eq!(refused(unique(|u| u.on_conflict = 9)), "unique.on_conflict");
     assert_eq!(refused(unique(|u| u.ttl = Some(seconds(1)))), "unique.ttl");
     assert_eq!(refused(unique(|u| u.set_scope(v1::UniqueScope::ForTtl))), "unique.ttl");
+    let debounce = good(unique(|u| {
+        u.ttl = Some(seconds(5));
+        u.set_on_conflict(v1::UniqueConflict::Debounce);
+    }));
+    let debounce = debounce.unique.expect("it is asked for");
+    assert_eq!((debounce.hold, debounce.within_ms), (Hold::UntilFinished, Some(5_000)));
+    let last = good(unique(|u| u.set_on_conflict(v1::UniqueConflict::KeepLast))).unique.expect("it is asked for");
+    assert_eq!((last.hold, last.conflict), (Hold::KeepLast, Conflict::KeepLast));
+    let with_scope = |spec: &mut v1::JobSpec| {
+        let unique = spec.unique.get_or_insert_default();
+        unique.set_on_conflict(v1::UniqueConflict::KeepLast);
+        unique.set_scope(v1::UniqueScope::UntilStarted);
+    };
+    assert_eq!(refused(with_scope), "unique.scope");
+    let with_ttl = |spec: &mut v1::JobSpec| {
+        let unique = spec.unique.get_or_insert_default();
+        unique.set_on_conflict(v1::UniqueConflict::KeepLast);
+        unique.ttl = Some(seconds(5));
+    };
+    assert_eq!(refused(with_ttl), "unique.ttl");
 
     assert_eq!(good(|s| s.idempotency_key = "a".into()).idempotency, Some(("a".into(), DAY)));
     assert_eq!(refused(|s| s.idempotency_key = "x".repeat(257)), "idempotency_key");

@@ -2,9 +2,10 @@
 -- ARGV[1], ARGV[2]: the time in milliseconds on the wall and on the monotonic clock; empty = Redis's own, for both.
 -- The record, little-endian: format 1 (1 = never leased, ends with content; 2) · state 1 · level 1 · flags 2 · hint 2 ·
 -- queue 4 · type 4 · version 4 · body bytes 4 · create 6 · ready 6 · content 8 · expire 6 · failures 4 · crashes 2 ·
--- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 · hash of the fairness key 8, with
--- flag 4096, the highest byte first · expiry 6 and deadline 6, with flag 8192: `expire` above is the earlier of those that
--- count · number 2 and ids 16 of the flows that watch it, with flag 16384 · the rest.
+-- delivery 4 · start 6 · finish 6 · purge 6 · token 8 · uniqueness key 16, with flag 1024 (held), 2048 (waited for) or both (held
+-- until the start) · hash of the fairness key 8, with flag 4096, the highest byte first · expiry 6 and deadline 6, with flag
+-- 8192: `expire` above is the earlier of those that count · number 2 and ids 16 of the flows that watch it, with flag 16384 · the
+-- rest.
 local P, call = KEYS[1] .. ':', redis.call
 local time = call('TIME')
 local REDIS_MS = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,7 +21,7 @@ local function fair_of(m)
   if m:byte(1) == 1 then return '' end
   local flags = struct.unpack('<I2', m, 4)
   if bit.band(flags, 4096) == 0 then return '' end
-  local at = bit.band(flags, 1024) == 0 and 86 or 102
+  local at = bit.band(flags, 1024 + 2048) == 0 and 86 or 102
   return m:sub(at, at + 7)
 end
 
@@ -136,7 +137,9 @@ end
 
 local function release(key, id)
   local by, ends = holder(key)
-  if by == id and not ends then call('HDEL', P .. 'u', key) end
+  if by ~= id or ends then return false end
+  call('HDEL', P .. 'u', key)
+  return true
 end
 
 local function variadic(command, key, list)

@@ -99,6 +99,30 @@ local function beside(id, old, new)
   keep_apart(queue_of(new), fair_of(new))
 end
 
+-- The job that held a key has ended: its successor has it, and is READY, or SCHEDULED when its start lies ahead.
+local function succeed(key, n)
+  local heir = call('HGET', P .. 'us', key)
+  if not heir then return end
+  call('HDEL', P .. 'us', key)
+  if touched[heir] then flush() end
+  local m = call('HGET', P .. 'm', heir)
+  if not m or m:byte(2) ~= 2 then return end
+  local starts, hint, version = struct.unpack('<I6', m, 30), struct.unpack('<I2', m, 6), struct.unpack('<I4', m, 16)
+  local later = starts > WALL
+  if not later then starts, hint = WALL, (hint + 1) % 65536 end
+  local new = m:sub(1, 1) .. string.char(later and 1 or READY) .. m:sub(3, 3)
+    .. struct.pack('<I2', struct.unpack('<I2', m, 4) + 1024 - 2048) .. struct.pack('<I2', hint) .. m:sub(8, 15)
+    .. struct.pack('<I4', (version + 1) % 4294967296) .. m:sub(20, 29) .. struct.pack('<I6', starts) .. m:sub(36)
+  local queue, expire = queue_of(m), struct.unpack('<I6', m, 44)
+  leave(heir, m, queue)
+  enter(heir, new, queue, expire ~= 0 and expire <= WALL and 'e' or 'E', n)
+  count(queue, new:byte(2), 1)
+  now[heir] = new
+  touched[heir] = true
+  add('HSET', 'm', heir, new)
+  call('HSET', P .. 'u', key, heir)
+end
+
 local does = {
   -- Out of an index, into it at this time.
   ['-'] = function(id, key) add('ZREM', key, id) end,
@@ -108,8 +132,9 @@ local does = {
   a = function(id, key, value) add('HSET', key, id .. value:sub(1, 4), value:sub(5)) end,
   d = function(id, key, value) add('HDEL', key, id .. value) end,
   D = function(id, key) add('DEL', key .. id, id) end,
-  -- A uniqueness key: let go, taken.
-  k = function(id, _, value) release(value, id) end,
+  -- A uniqueness key: let go, taken, waited for no more.
+  k = function(id, _, value, _, _, n) if release(value, id) then succeed(value, n) end end,
+  w = function(id, _, value) if call('HGET', P .. 'us', value) == id then call('HDEL', P .. 'us', value) end end,
   K = function(id, _, value) call('HSET', P .. 'u', value, id) end,
   -- Its worker must stop; something is to be done elsewhere.
   c = function(id) stopping[#stopping + 1] = id end,
@@ -161,7 +186,7 @@ for n, from in ipairs(changes) do
     local extra = from + 4 + (condition == 107 and 1 or 0)
     for i = extra, extra + 2 * how:sub(3) - 1, 2 do
       local what = ARGV[i]
-      does[what:sub(1, 1)](id, what:sub(2), ARGV[i + 1], queue, old)
+      does[what:sub(1, 1)](id, what:sub(2), ARGV[i + 1], queue, old, n)
     end
   end
 end

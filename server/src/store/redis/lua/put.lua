@@ -1,7 +1,7 @@
 -- Records jobs. ARGV[3]: number of names, then (number, kind and name) each; number of keys, then (place among the jobs,
--- 1 idempotency or 2 uniqueness, key, end or '' = the job holds it itself) each, the first kind first; then one letter per
+-- 1 idempotency, 2 uniqueness or 3 the same and the job may wait behind its holder, key, end or '' = the job holds it itself) each, the first kind first; then one letter per
 -- job, 'o' = also into a full queue; then per job: id, record, body.
--- Answers per job: 0 = recorded, 1 = the queue is full, the record that was there, or (1 or 2 for the key, holder, the
+-- Answers per job: 0 = recorded, 2 = recorded as a successor, BLOCKED, 1 = the queue is full, the record that was there, or (1 or 2 for the key, holder, the
 -- holder's record). A name whose number is another's: the number.
 local at = 4
 for _ = 1, tonumber(ARGV[3]) do
@@ -28,9 +28,22 @@ local there = call('HMGET', P .. 'm', unpack(ids))
 local seen = {}
 local function not_free(wanted)
   for _, each in ipairs(wanted) do
-    local by = holder(each[2])
-    if by then return {each[1], by, seen[by] or call('HGET', P .. 'm', by)} end
+    local kind, key = each[1], each[2]
+    local by, ends = holder(key)
+    local last = kind == 3 and by and not ends
+    by = last and call('HGET', P .. 'us', key) or by
+    if by then
+      local m = seen[by] or call('HGET', P .. 'm', by)
+      -- It waits for the end of a job that was handed out, unless another one does.
+      each.waits = last and m and m:byte(1) == 2 and struct.unpack('<I4', m, 56) > 0
+      if not each.waits then return {math.min(kind, 2), by, m} end
+    end
   end
+end
+
+-- The record of a job that waits for its key.
+local function behind(m)
+  return m:sub(1, 1) .. '\2' .. m:sub(3, 3) .. struct.pack('<I2', struct.unpack('<I2', m, 4) - 1024 + 2048) .. m:sub(6)
 end
 
 -- Room for waiting jobs, by queue.
@@ -67,6 +80,9 @@ for n, id in ipairs(ids) do
     answers[n] = 1
   else
     answers[n] = 0
+    for _, each in ipairs(wanted or {}) do
+      if each.waits then record, answers[n] = behind(record), 2 end
+    end
     seen[id] = record
     records[#records + 1] = id
     records[#records + 1] = record
@@ -97,7 +113,7 @@ for n, id in ipairs(ids) do
       note('w', expire)
     end
     for _, each in ipairs(wanted or {}) do
-      call('HSET', P .. 'u', each[2], id .. each[3])
+      call('HSET', P .. (each.waits and 'us' or 'u'), each[2], id .. each[3])
       if each[3] ~= '' then call('ZADD', P .. 'uy', each[3], each[2]) end
     end
   end
