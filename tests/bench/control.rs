@@ -101,9 +101,8 @@ pub async fn due(setting: &Setting, report: &mut Report) -> Result<(), Failure> 
     let other = Running::start(&server, trace.clone(), 10).await?;
     let others = u64::from(OPEN_LOOP_RATE) * (1 + span.as_secs());
     let pacer = phases::open_loop(&server, &jobs, epoch, interval, others);
-    let meter = tokio::time::sleep_until(due_at.into());
     let drained = async {
-        meter.await;
+        tokio::time::sleep_until(due_at.into()).await;
         let meter = Meter::start(server.pids());
         while seen.count.load(Relaxed) < count {
             if due_at.elapsed() > PATIENCE {
@@ -114,7 +113,7 @@ pub async fn due(setting: &Setting, report: &mut Report) -> Result<(), Failure> 
         Ok(meter.read())
     };
     let (paced, load) = tokio::join!(pacer, drained);
-    (paced?, load.as_ref().map_err(Clone::clone)?);
+    paced?;
     let load = load?;
     trace.reached(others, PATIENCE).await?;
     drop(stop);
@@ -188,7 +187,7 @@ pub async fn ticks(setting: &Setting, report: &mut Report) -> Result<(), Failure
 
 fn noop(jobs: &Jobs, n: u64) -> pb::JobSpec {
     let text = serde_json::to_string(&jobs.job(n)).expect("it is plain data");
-    let payload = pb::Payload { body: Some(pb::payload::Body::Text(text.into())), ..Default::default() };
+    let payload = pb::Payload { body: Some(pb::payload::Body::Text(text)), ..Default::default() };
     pb::JobSpec { r#type: load::QUEUE.into(), payload: Some(payload), ..Default::default() }
 }
 

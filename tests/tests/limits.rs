@@ -132,7 +132,7 @@ fn a_loaded_key_takes_no_more_turns_than_the_others_over_three_servers_and_three
         r#type: "conf.sleep".to_owned(),
         fairness_key: format!("tenant-{key}"),
         payload: Some(Payload {
-            body: Some(Body::Text(json!({"key": format!("fair-{key}-{n}"), "ms": 15 + n % 20}).to_string().into())),
+            body: Some(Body::Text(json!({"key": format!("fair-{key}-{n}"), "ms": 15 + n % 20}).to_string())),
             ..Default::default()
         }),
         ..Default::default()
