@@ -23,12 +23,11 @@ async fn what_is_to_come_says_so() {
     let server = Server::start().await;
     let explain = server.jobs().explain_job(v1::ExplainJobRequest::default()).await;
     refused(explain, Code::Unimplemented, "FEATURE_DISABLED", "");
-    let spec = v1::JobSpec { fairness_key: "tenant".into(), ..job("a") };
-    let enqueue = server.jobs().enqueue(v1::EnqueueRequest { job: Some(spec), ..Default::default() }).await;
-    refused(enqueue, Code::Unimplemented, "FEATURE_DISABLED", "job.fairness_key");
-    let mut workflows = v1::workflow_service_client::WorkflowServiceClient::new(server.channel.clone());
-    let list = workflows.list_workflows(v1::ListWorkflowsRequest::default()).await;
-    refused(list, Code::Unimplemented, "FEATURE_DISABLED", "");
+    let config = v1::QueueConfig { durability: v1::Durability::Fast.into(), ..Default::default() };
+    let request = v1::PutQueueRequest { name: "a".into(), config: Some(config), ..Default::default() };
+    refused(server.queues().put_queue(request).await, Code::Unimplemented, "FEATURE_DISABLED", "config.durability");
+    let delete = server.queues().delete_queue(v1::DeleteQueueRequest { name: "a".into(), ..Default::default() }).await;
+    refused(delete, Code::Unimplemented, "FEATURE_DISABLED", "");
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(refused(|o| o.enqueue = vec![v1::JobSpec::default()]), (Invalid, "enqueue[0].type".into()));
         let later =
             v1::JobSpec { r#type: "a".into(), depends_on: vec![v1::Dependency::default()], ..Default::default() };
-        assert_eq!(refused(|o| o.enqueue = vec![later]), (Unsupported, "enqueue[0].depends_on".into()));
+        assert_eq!(refused(|o| o.enqueue = vec![later]), (Invalid, "enqueue[0].depends_on".into()));
         assert_eq!(refused(|o| o.result = None), (Unsupported, "result".into()));
     }
 

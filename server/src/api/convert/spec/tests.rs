@@ -196,16 +196,6 @@ fn times_of_an_attempt_and_of_a_life_are_bounded() {
 }
 
 #[test]
-fn options_to_come_are_refused_by_name() {
-    type Change = fn(&mut v1::JobSpec);
-    let cases: [(&str, Change); 1] = [("depends_on", |s| s.depends_on = vec![v1::Dependency::default()])];
-    for (field, change) in cases {
-        let item = read(change).expect_err(field).into_item();
-        assert_eq!((item.reason.as_str(), item.field.as_str()), ("FEATURE_DISABLED", field));
-    }
-}
-
-#[test]
 fn on_streams_unknown_enum_values_mean_nothing() {
     let spec = v1::JobSpec {
         r#type: "a".into(),
