@@ -26,7 +26,7 @@ async fn what_is_to_come_says_so() {
     let config = v1::QueueConfig { durability: v1::Durability::Fast.into(), ..Default::default() };
     let request = v1::PutQueueRequest { name: "a".into(), config: Some(config), ..Default::default() };
     refused(server.queues().put_queue(request).await, Code::Unimplemented, "FEATURE_DISABLED", "config.durability");
-    let delete = server.queues().delete_queue(v1::DeleteQueueRequest { name: "a".into(), ..Default::default() }).await;
+    let delete = server.queues().delete_queue(v1::DeleteQueueRequest { name: "a".into() }).await;
     refused(delete, Code::Unimplemented, "FEATURE_DISABLED", "");
 }
 
