@@ -63,6 +63,8 @@ pub struct Hello {
     /// Never empty.
     pub subscriptions: Vec<Subscription>,
     pub capacity: Capacity,
+    /// What the frame that carries the hello says.
+    pub state: WorkerState,
     pub info: WorkerInfo,
     pub revision: i32,
     /// As wished; `None` = the server's default.

@@ -64,6 +64,7 @@ fn hello_of(ctx: Ctx<'_>, hello: v1::Hello) -> Parsed<Opening> {
         types,
         subscriptions,
         capacity: capacity(ctx, hello.capacity.unwrap_or_default())?,
+        state: WorkerState::Active,
         info,
         revision: hello.revision,
         lease_ttl_ms: lease_wish(hello.lease_ttl),

@@ -75,8 +75,9 @@ fn open(engine: &Engine, mut first: v1::StreamJobsRequest) -> Parsed<(frame::Ope
         return Err(violation("received_seq", "must be 0 before anything was sent"));
     }
     let ctx = streaming(engine);
-    let opening = frame::hello(ctx, hello)?;
+    let mut opening = frame::hello(ctx, hello)?;
     let rest = frame::frame(ctx, first)?;
+    opening.hello.state = rest.state.unwrap_or_default();
     let empty = WorkerFrame { seq: FIRST, ..Default::default() };
     Ok((opening, (rest != empty).then_some(rest)))
 }

@@ -113,7 +113,8 @@ impl Inner {
             revision: 1,
         }));
         outbox.acknowledge(hello_seq);
-        let quiet = matches!(&directive, Some(directive) if directive.kind != DirectiveKind::Run);
+        let told = matches!(&directive, Some(directive) if directive.kind != DirectiveKind::Run);
+        let state = hello.state;
         let joining = Joining {
             key,
             events,
@@ -124,7 +125,7 @@ impl Inner {
                 slots,
                 max_bytes: hello.capacity.max_bytes,
                 concurrency: hello.capacity.concurrency,
-                accepting: !quiet,
+                accepting: !told && state == WorkerState::Active,
             },
             held: freed(resumed.table.iter()),
         };
@@ -152,7 +153,7 @@ impl Inner {
             last_seq: hello_seq,
             first: true,
             capacity,
-            state: WorkerState::Active,
+            state,
             directive,
             silent: false,
             agenda: Agenda::new(now_ms),

@@ -14,7 +14,7 @@ use crate::{
         state::State,
         worker::{
             Capacity, Ended, Heartbeat, Held, Hello, JobLease, Report, ServerFrame, Subscription, Welcome, WorkerFrame,
-            WorkerInfo,
+            WorkerInfo, WorkerState,
         },
     },
     store::SharedStore,
@@ -87,6 +87,7 @@ pub fn hello(session_id: &str, queues: &[&str], slots: u32) -> Hello {
             })
             .collect(),
         capacity: Capacity { slots, max_bytes: 0, concurrency: 0 },
+        state: WorkerState::Active,
         info: WorkerInfo::default(),
         revision: 1,
         lease_ttl_ms: None,
