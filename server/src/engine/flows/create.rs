@@ -1,4 +1,4 @@
-//! New workflows, and new nodes: one change of the workflow's document, with the jobs as its effects. So a call is done or
+//! New workflows, and new nodes: one change of the workflow's document, with the jobs as its effects. I15: so a call is done or
 //! undone as a whole, and repeating it gives the same ids.
 use std::{collections::BTreeMap, sync::Arc};
 
