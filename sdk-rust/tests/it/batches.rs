@@ -122,7 +122,9 @@ async fn a_cancelled_job_is_marked_and_the_last_one_stops_the_handler() {
     let server = server().await;
     let client = Client::connect(server.url()).expect("a client");
     let (marked, mut marks) = mpsc::unbounded_channel();
+    let (begun, mut begins) = mpsc::unbounded_channel();
     let handler = async move |batch: Batch<Doc>| -> Result<(), JobError> {
+        let _ = begun.send(());
         let first = batch.jobs().iter().find(|job| job.input().id == 1).expect("it is one of two");
         first.cancelled().await;
         let other = batch.jobs().iter().find(|job| job.input().id == 2).expect("it is one of two");
@@ -137,6 +139,8 @@ async fn a_cancelled_job_is_marked_and_the_last_one_stops_the_handler() {
     };
     let worker = tokio::spawn(Worker::builder(client.clone()).handle_batch(2, mins(1), handle).run());
     let jobs = enqueued(&client, [1, 2]).await;
+    // A job that is cancelled while it waits never gets into the batch.
+    soon("start", begins.recv()).await.expect("the batch");
     jobs[0].cancel("first", None).await.expect("asked");
     let requested = Some(jobwire::CancelReason::Requested);
     assert_eq!(soon("mark", marks.recv()).await.expect("a mark"), (requested, None, None));
