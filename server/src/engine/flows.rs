@@ -146,6 +146,10 @@ impl Flows {
 
     fn keep(&self, opened: Opened) {
         let mut cache = self.cache.lock();
+        // Whoever only reads may come late with what it has read.
+        if cache.get(&opened.id).is_some_and(|known| known.version > opened.version) {
+            return;
+        }
         let nodes: usize = cache.values().map(|each| each.graph.len()).sum();
         if cache.len() >= CACHED_FLOWS || nodes + opened.graph.len() > CACHED_NODES {
             cache.clear();
@@ -229,6 +233,8 @@ impl Inner {
         if there.flow.deadline_ms != 0 && there.flow.deadline_ms <= now_ms && there.flow.stop.is_none() {
             let stop = Stop { reason: "its total_timeout is over".to_owned(), grace_ms: Some(GRACE_MS) };
             self.turn(id, &mut |_, flow| Ok(super::workflow::stop(flow, stop.clone()))).await?;
+            // What was to be looked at still is.
+            jobs.iter().for_each(|job| self.flows.hint(id, Some(*job)));
             return Ok(there.graph.len());
         }
         let mut seen = Vec::new();

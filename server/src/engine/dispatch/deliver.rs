@@ -50,8 +50,15 @@ impl Dispatch {
                 }
             }
         }
+        // Who asked for them has left meanwhile: others may take them, at once.
+        let asked_for: usize =
+            plan.iter().filter(|(key, _)| !self.members.contains_key(key)).map(|(_, wanted)| *wanted).sum();
+        let aside = back.split_off(asked_for.min(back.len()));
         if !back.is_empty() {
-            self.set_aside(queue, back);
+            self.put_back(back.iter().map(|job| (job, ready_again())).collect());
+        }
+        if !aside.is_empty() {
+            self.set_aside(queue, aside);
         }
     }
 
